@@ -1,0 +1,19 @@
+"""Every formula of the library, once: pure functions of tensors, without randomness or state.
+
+Per-sample results have shape ``[*B, 1]``; reductions over the batch happen in the losses.
+"""
+
+from flowpolicy.functional.advantage_weight import advantage_weight as advantage_weight
+from flowpolicy.functional.aggregation import Aggregation as Aggregation
+from flowpolicy.functional.aggregation import Pessimistic as Pessimistic
+from flowpolicy.functional.aggregation import max_value as max_value
+from flowpolicy.functional.aggregation import mean_value as mean_value
+from flowpolicy.functional.aggregation import min_value as min_value
+from flowpolicy.functional.expectile import expectile_error as expectile_error
+from flowpolicy.functional.scale import Scale as Scale
+from flowpolicy.functional.scale import inverse_mean_abs as inverse_mean_abs
+from flowpolicy.functional.scale import unit_scale as unit_scale
+from flowpolicy.functional.squared_error import squared_error as squared_error
+from flowpolicy.functional.temporal_difference import td_error as td_error
+from flowpolicy.functional.temporal_difference import td_target as td_target
+from flowpolicy.functional.value_aware_weight import value_aware_weight as value_aware_weight

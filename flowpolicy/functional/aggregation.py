@@ -1,0 +1,96 @@
+"""How one value is made of many: over the critics of an ensemble, or over several policies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from flowpolicy.errors import ConfigError
+
+Aggregation = Callable[[Tensor], Tensor]
+"""``[E, *B, 1] -> [*B, 1]``: reduces the first dimension."""
+
+
+def mean_value(values: Tensor) -> Tensor:
+    r"""The mean over the first dimension, :math:`\frac1E\sum_k Q_k`.
+
+    Args:
+        values: ``[E, *B, 1]``.
+
+    Returns:
+        ``[*B, 1]``.
+
+    Example:
+        >>> import torch
+        >>> mean_value(torch.tensor([[[1.0]], [[2.0]]]))
+        tensor([[1.5000]])
+    """
+    return values.mean(dim=0)
+
+
+def min_value(values: Tensor) -> Tensor:
+    r"""The minimum over the first dimension, :math:`\min_k Q_k` (clipped double Q-learning).
+
+    Args:
+        values: ``[E, *B, 1]``.
+
+    Returns:
+        ``[*B, 1]``.
+
+    Example:
+        >>> import torch
+        >>> min_value(torch.tensor([[[1.0]], [[2.0]]]))
+        tensor([[1.]])
+    """
+    return values.amin(dim=0)
+
+
+def max_value(values: Tensor) -> Tensor:
+    r"""The maximum over the first dimension, :math:`\max_k Q_k`.
+
+    Args:
+        values: ``[E, *B, 1]``.
+
+    Returns:
+        ``[*B, 1]``.
+
+    Example:
+        >>> import torch
+        >>> max_value(torch.tensor([[[1.0]], [[2.0]]]))
+        tensor([[2.]])
+    """
+    return values.amax(dim=0)
+
+
+@dataclass(frozen=True)
+class Pessimistic:
+    r"""The mean minus ``rho`` population standard deviations over the first dimension.
+
+    .. math:: \frac1E\sum_k Q_k - \rho\sqrt{\frac1E\sum_k (Q_k - \bar Q)^2}
+
+    Args:
+        rho: how pessimistic, at least 0.
+
+    Raises:
+        ConfigError: a negative or non-finite ``rho``.
+
+    Example:
+        >>> import torch
+        >>> Pessimistic(0.5)(torch.tensor([1.0, 2.0, 3.0, 4.0]).view(4, 1, 1))
+        tensor([[1.9410]])
+
+    Source: Li, Levine, "Q-learning with adjoint matching", ICLR 2026, arXiv 2601.14234 (the released code; the
+    paper's equation 26 prints a deviation that is smaller by the square root of ``E``).
+    """
+
+    rho: float
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.rho < float("inf"):
+            raise ConfigError(f"Pessimistic: rho must be finite and at least 0, got {self.rho!r}.")
+
+    def __call__(self, values: Tensor) -> Tensor:
+        """``[E, *B, 1] -> [*B, 1]``."""
+        return values.mean(dim=0) - self.rho * values.std(dim=0, correction=0)

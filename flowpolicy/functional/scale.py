@@ -1,0 +1,52 @@
+"""Scales of the critic's term in a policy loss."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+Scale = Callable[[Tensor], Tensor]
+"""``[*B, 1] -> []``: one number for the whole batch, without gradient."""
+
+
+def unit_scale(values: Tensor) -> Tensor:
+    r"""No scaling, :math:`\lambda = 1`.
+
+    Args:
+        values: ``[*B, 1]``.
+
+    Returns:
+        ``[]``.
+
+    Example:
+        >>> import torch
+        >>> unit_scale(torch.tensor([[-4.0], [2.0]]))
+        tensor(1.)
+    """
+    return torch.ones((), dtype=values.dtype, device=values.device)
+
+
+def inverse_mean_abs(values: Tensor) -> Tensor:
+    r"""The inverse of the mean absolute value, :math:`\lambda = \mathrm{sg}[1 / \langle|q|\rangle_B]`.
+
+    Makes the critic's term as large as one action unit whatever the rewards' scale, so that coefficients and
+    temperatures carry over between tasks.
+
+    Args:
+        values: ``[*B, 1]``.
+
+    Returns:
+        ``[]``, detached.
+
+    Example:
+        >>> import torch
+        >>> inverse_mean_abs(torch.tensor([[-4.0], [2.0]]))
+        tensor(0.3333)
+
+    Source: Fujimoto, Gu, "A minimalist approach to offline reinforcement learning", 2021, arXiv 2106.06860.
+    """
+    mean = values.detach().abs().mean()
+    # A critic that is exactly zero everywhere has no direction to scale.
+    return mean.clamp_min(torch.finfo(mean.dtype).tiny).reciprocal()
