@@ -1,0 +1,67 @@
+# flowpolicy: `make help` lists what can be made. Needs Python 3.11 or newer and make; all else is installed into .venv.
+
+PYTHON ?= python3
+JOBS   ?= 2
+ARGS   ?=
+
+VENV  := .venv
+BIN   := $(VENV)/bin
+STAMP := $(VENV)/.installed
+TORCH := torch==2.13.0
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export OMP_NUM_THREADS ?= 1
+
+PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadscope --cov=flowpolicy --cov-report=term
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test nightly lint format bench constraints clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+
+setup: $(STAMP) ## create .venv and install flowpolicy into it (minutes the first time)
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("flowpolicy needs Python 3.11 or newer, $(PYTHON) is %d.%d. Try: make PYTHON=python3.11" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
+	@test -x $(BIN)/python || { echo "==> creating $(VENV)"; $(PYTHON) -m venv $(VENV); }
+	@echo "==> installing $(TORCH)"
+	@$(BIN)/python -m pip install -qq --constraint constraints.txt $(TORCH)
+	@echo "==> installing flowpolicy with its extras dev, cli, ogbench, video"
+	@$(BIN)/python -m pip install -qq --constraint constraints.txt --editable ".[dev,cli,ogbench,video]"
+	@touch $@
+	@echo "==> ready: $(BIN)/flowpolicy --help"
+
+demo: setup ## train FQL beside its behaviour clone on the embedded maze; table and picture in runs/demo
+	$(BIN)/flowpolicy demo --out runs/demo $(ARGS)
+
+test: setup ## run the tests, without those marked slow
+	$(PYTEST) -m "not slow" $(ARGS)
+
+nightly: setup ## run all tests
+	$(PYTEST) $(ARGS)
+
+lint: setup ## check style, types and the layers
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+format: setup ## format the code and repair what ruff can repair
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+bench: setup ## measure the speed, see benchmarks/README.md
+	$(BIN)/python -m benchmarks $(ARGS)
+
+constraints: ## pin anew: install every extra into a fresh environment and write down what came
+	rm -rf build/constraints && $(PYTHON) -m venv build/constraints
+	build/constraints/bin/python -m pip install -qq $(TORCH)
+	build/constraints/bin/python -m pip install -qq ".[all]"
+	{ echo "# The tested set, written by 'make constraints'. The one place of pins."; \
+	  build/constraints/bin/python -m pip freeze --exclude flowpolicy | sed 's/+cpu$$//'; } > constraints.txt
+	rm -rf build/constraints
+
+clean: ## delete .venv, caches and build products (runs/ stays)
+	rm -rf $(VENV) build dist site .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
