@@ -1,0 +1,1 @@
+"""Parts and losses for reinforcement learning with flow-matching policies."""

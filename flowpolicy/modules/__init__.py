@@ -1,0 +1,16 @@
+"""Networks and actors. An actor maps (observation, noise) to an action."""
+
+from flowpolicy.modules.actor import Actor as Actor
+from flowpolicy.modules.chunk_policy import ChunkPolicy as ChunkPolicy
+from flowpolicy.modules.critic_ensemble import CriticEnsemble as CriticEnsemble
+from flowpolicy.modules.evaluation import Evaluation as Evaluation
+from flowpolicy.modules.from_current_observation import (
+    FromCurrentObservation as FromCurrentObservation,
+)
+from flowpolicy.modules.frozen import frozen as frozen
+from flowpolicy.modules.keys import BatchKeys as BatchKeys
+from flowpolicy.modules.one_step_actor import OneStepActor as OneStepActor
+from flowpolicy.modules.target_network import TargetNetwork as TargetNetwork
+from flowpolicy.modules.time_embedding import TimeEmbedding as TimeEmbedding
+from flowpolicy.modules.value_network import ValueNetwork as ValueNetwork
+from flowpolicy.modules.velocity_field import VelocityField as VelocityField

@@ -1,0 +1,109 @@
+"""The one idea of the library: an actor maps (observation, noise) to an action."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from tensordict import NestedKey, TensorDictBase
+from tensordict.nn import TensorDictModuleBase, dispatch
+from torch import Tensor
+
+from flowpolicy.errors import MissingKeyError, ShapeError, require_last_dim
+from flowpolicy.paths.draws import Draw, GaussianNoise
+
+
+class Actor(TensorDictModuleBase, ABC):
+    r"""Maps an observation and noise to an action, deterministically.
+
+    .. math:: a = \mathrm{clip}_{[-1, 1]}\big(\mathrm{raw}(s, z)\big),\qquad z \sim \mathcal N(0, I)
+
+    A velocity field with a sampler is an actor; so are a one-step network and best-of-N over another actor. An
+    implementation gives ``raw``; everything else follows. As a TensorDict module it reads ``observation`` and, where
+    present, ``noise``, and writes ``action``; absent noise is drawn from PyTorch's global generator, also under
+    TorchRL's deterministic exploration type, because sampling is how these policies are scored.
+
+    Args:
+        obs_dim: ``O``.
+        act_dim: ``A``.
+        noise_shape: the shape of one sample's noise; ``(A,)`` where ``None``.
+    """
+
+    def __init__(
+        self, obs_dim: int, act_dim: int, noise_shape: tuple[int, ...] | None = None
+    ) -> None:
+        super().__init__()
+        self.in_keys: list[NestedKey] = ["observation", "noise"]
+        self.out_keys: list[NestedKey] = ["action"]
+        self.obs_dim = obs_dim
+        self.act_dim = act_dim
+        self.noise_shape = (act_dim,) if noise_shape is None else noise_shape
+
+    @property
+    def name(self) -> str:
+        """The class's name, for messages."""
+        return type(self).__name__
+
+    @property
+    def noise_draw(self) -> Draw:
+        """What ``act`` needs besides the observation."""
+        return Draw(self.noise_shape, GaussianNoise())
+
+    @abstractmethod
+    def raw(self, observation: Tensor, noise: Tensor) -> Tensor:
+        """The action before clipping: ``observation [*B, O], noise [*B, *noise_shape] -> [*B, A]``."""
+
+    def act(self, observation: Tensor, noise: Tensor) -> Tensor:
+        """The action: ``observation [*B, O], noise [*B, *noise_shape] -> [*B, A]`` in [-1, 1]."""
+        return self.raw(observation, noise).clamp(-1, 1)
+
+    def bootstrap(self, observation: Tensor, next_observation: Tensor, noise: Tensor) -> Tensor:
+        """The action whose value enters a Bellman target: by default that of the next observation."""
+        del observation
+        return self.act(next_observation, noise)
+
+    def draw_noise(self, observation: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Noise for ``observation`` ``[*B, O]``: ``[*B, *noise_shape]``."""
+        return self.noise_draw.sample(
+            observation.shape[:-1],
+            dtype=observation.dtype,
+            device=observation.device,
+            generator=generator,
+        )
+
+    def check_inputs(self, observation: Tensor, noise: Tensor) -> None:
+        """Refuse an observation or noise of another shape; for implementations of ``raw``."""
+        require_last_dim(self.name, "observation", observation, self.obs_dim)
+        expected = (*observation.shape[:-1], *self.noise_shape)
+        if noise.shape != expected:
+            raise ShapeError(
+                f"{self.name}: 'noise' must be {list(expected)} for observations "
+                f"{list(observation.shape)}, got {list(noise.shape)}. "
+                "Draw it with actor.draw_noise(observation)."
+            )
+
+    def set_keys(
+        self,
+        *,
+        observation: NestedKey | None = None,
+        noise: NestedKey | None = None,
+        action: NestedKey | None = None,
+    ) -> Actor:
+        """Read and write other entries of a TensorDict. Returns the actor."""
+        self.in_keys = [observation or self.in_keys[0], noise or self.in_keys[1]]
+        self.out_keys = [action or self.out_keys[0]]
+        return self
+
+    @dispatch  # type: ignore[untyped-decorator]
+    def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
+        """Writes ``action``."""
+        observation = tensordict.get(self.in_keys[0], None)
+        if observation is None:
+            raise MissingKeyError(
+                f"{self.name}: needs {self.in_keys[0]!r}, but the TensorDict has only "
+                f"{sorted(map(str, tensordict.keys()))}. Rename it, or use set_keys(observation=...)."
+            )
+        noise = tensordict.get(self.in_keys[1], None)
+        if noise is None:
+            noise = self.draw_noise(observation)
+        return tensordict.set(self.out_keys[0], self.act(observation, noise))

@@ -1,0 +1,51 @@
+"""From a flattened chunk of actions to one with a time axis."""
+
+from __future__ import annotations
+
+from typing import final
+
+from einops import rearrange
+from tensordict import NestedKey, TensorDictBase
+from tensordict.nn import TensorDictModuleBase
+
+from flowpolicy.errors import ConfigError
+from flowpolicy.modules.actor import Actor
+
+
+@final
+class ChunkPolicy(TensorDictModuleBase):
+    """Emits an actor's flattened chunk ``[*B, h A]`` as ``[*B, h, A]``, for TorchRL's ``MultiStepActorWrapper``.
+
+    Args:
+        actor: an actor whose action is a flattened chunk.
+        horizon: ``h``, the number of environment steps in a chunk.
+
+    Raises:
+        ConfigError: an action dimension that is no multiple of ``horizon``.
+
+    Example:
+        >>> import torch
+        >>> from tensordict import TensorDict
+        >>> from flowpolicy.modules import OneStepActor
+        >>> policy = ChunkPolicy(OneStepActor(3, act_dim=10, hidden=(8,)), horizon=5)
+        >>> policy(TensorDict(observation=torch.zeros(4, 3), batch_size=[4]))["action"].shape
+        torch.Size([4, 5, 2])
+    """
+
+    def __init__(self, actor: Actor, horizon: int) -> None:
+        super().__init__()
+        if horizon < 1 or actor.act_dim % horizon:
+            raise ConfigError(
+                f"ChunkPolicy: the action dimension {actor.act_dim} of {actor.name} is not a multiple of "
+                f"horizon={horizon}. Build the actor with act_dim = horizon * (the environment's)."
+            )
+        self.actor = actor
+        self.horizon = horizon
+        self.in_keys: list[NestedKey] = actor.in_keys
+        self.out_keys: list[NestedKey] = actor.out_keys
+
+    def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
+        """Writes ``action`` ``[*B, h, A]``."""
+        chunk = self.actor(tensordict.copy()).get(self.out_keys[0])
+        action = rearrange(chunk, "... (h a) -> ... h a", h=self.horizon)
+        return tensordict.set(self.out_keys[0], action)

@@ -1,0 +1,95 @@
+"""State-action values from several independent critics."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import final
+
+import torch
+from tensordict import TensorDictBase
+from tensordict.nn import TensorDictModuleBase, dispatch
+from torch import Tensor
+
+from flowpolicy.errors import require_at_least, require_last_dim, require_same_batch
+from flowpolicy.functional.aggregation import Aggregation, mean_value
+from flowpolicy.modules.mlp import Activation, mlp, tanh_gelu
+from flowpolicy.modules.stacked import StackedLayerNorm, StackedLinear
+
+
+@final
+class CriticEnsemble(TensorDictModuleBase):
+    r"""``E`` critics with weights of their own, computed as one batched product.
+
+    .. math:: Q_k(s, a) = \mathrm{MLP}_k\big([s \,\|\, a]\big), \qquad k = 1..E
+
+    As a TensorDict module it reads ``observation`` and ``action`` and writes ``state_action_values`` ``[*B, E]`` and
+    ``state_action_value`` ``[*B, 1]``, aggregated.
+
+    Args:
+        obs_dim: ``O``.
+        act_dim: ``A``.
+        hidden: hidden sizes.
+        size: ``E``.
+        layer_norm: a LayerNorm after each activation.
+        aggregation: how the TensorDict call makes one value of ``E``.
+        activation: makes an activation.
+
+    Raises:
+        ConfigError: a size below 1.
+        ShapeError: an input of another size (in use).
+
+    Example:
+        >>> import torch
+        >>> critic = CriticEnsemble(obs_dim=3, act_dim=2, hidden=(16, 16), size=2)
+        >>> critic.values(torch.zeros(4, 3), torch.zeros(4, 2)).shape
+        torch.Size([2, 4, 1])
+
+    Source: architecture of Park, Li, Levine, "Flow Q-learning", ICML 2025, arXiv 2502.02538 (LayerNorm after GELU,
+    epsilon 1e-6).
+    """
+
+    def __init__(
+        self,
+        obs_dim: int,
+        act_dim: int,
+        hidden: Sequence[int] = (512,) * 4,
+        *,
+        size: int = 2,
+        layer_norm: bool = True,
+        aggregation: Aggregation = mean_value,
+        activation: Activation = tanh_gelu,
+    ) -> None:
+        super().__init__()
+        self.in_keys = ["observation", "action"]
+        self.out_keys = ["state_action_values", "state_action_value"]
+        self.obs_dim = obs_dim
+        self.act_dim = act_dim
+        self.size = require_at_least("CriticEnsemble", "size", size, 1)
+        self.aggregation = aggregation
+        self.net = mlp(
+            "CriticEnsemble",
+            obs_dim + act_dim,
+            1,
+            hidden,
+            layer_norm=layer_norm,
+            activation=activation,
+            linear=lambda i, o: StackedLinear(size, i, o),
+            norm=lambda features: StackedLayerNorm(size, features),
+        )
+
+    def values(self, observation: Tensor, action: Tensor) -> Tensor:
+        """``observation [*B, O], action [*B, A] -> [E, *B, 1]``."""
+        require_last_dim("CriticEnsemble", "observation", observation, self.obs_dim)
+        require_last_dim("CriticEnsemble", "action", action, self.act_dim)
+        require_same_batch("CriticEnsemble", "observation", observation, "action", action)
+        x = torch.cat([observation, action], dim=-1)
+        flat = x.reshape(1, -1, x.shape[-1]).expand(self.size, -1, -1)
+        out: Tensor = self.net(flat)
+        return out.reshape(self.size, *x.shape[:-1], 1)
+
+    @dispatch  # type: ignore[untyped-decorator]
+    def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
+        """Writes ``state_action_values`` and ``state_action_value``."""
+        values = self.values(*(tensordict.get(key) for key in self.in_keys))
+        tensordict.set(self.out_keys[0], values.squeeze(-1).movedim(0, -1))
+        return tensordict.set(self.out_keys[1], self.aggregation(values))

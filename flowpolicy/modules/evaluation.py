@@ -1,0 +1,197 @@
+"""One evaluation of the losses on one batch: every network at most once on every input."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import torch
+from tensordict import NestedKey, TensorDictBase
+from torch import Tensor, nn
+
+from flowpolicy.errors import MissingKeyError, ShapeError, require_last_dim
+from flowpolicy.modules.actor import Actor
+from flowpolicy.modules.critic_ensemble import CriticEnsemble
+from flowpolicy.modules.frozen import frozen, unfrozen
+from flowpolicy.modules.keys import BatchKeys, next_key
+from flowpolicy.modules.target_network import TargetNetwork
+from flowpolicy.modules.value_network import ValueNetwork
+
+Critic = CriticEnsemble | TargetNetwork
+
+
+class Evaluation:
+    """A batch, and what the losses have already computed from it.
+
+    Losses and weights ask it for entries of the batch and for what networks make of them. What several of them need
+    (the policy's action, the teacher's action, the critics' values of either) is computed for the first who asks, so the
+    order of the losses does not matter. A result carries gradient to the parameters of exactly those networks that are
+    ``live``; whoever wants none detaches it.
+
+    Args:
+        batch: the TensorDict; it is read, never written.
+        keys: the names of its entries.
+        live: the networks and actors that are trained in this evaluation.
+
+    Example:
+        >>> import torch
+        >>> from tensordict import TensorDict
+        >>> from flowpolicy.modules import OneStepActor
+        >>> actor = OneStepActor(3, 2, hidden=(8,))
+        >>> td = TensorDict(observation=torch.zeros(4, 3), noise=torch.randn(4, 2), batch_size=[4])
+        >>> evaluation = Evaluation(td, BatchKeys(), live=[actor])
+        >>> evaluation.raw_action(actor) is evaluation.raw_action(actor)
+        True
+    """
+
+    def __init__(
+        self, batch: TensorDictBase, keys: BatchKeys, live: Iterable[nn.Module] = ()
+    ) -> None:
+        self.batch = batch
+        self.keys = keys
+        self._live = {id(module) for module in live}
+        self._results: dict[tuple[str, int, int], Tensor] = {}
+        self._grad = torch.is_grad_enabled()  # whoever asks first may do so without gradient
+
+    # -- entries of the batch ------------------------------------------------------------------
+
+    def read(self, owner: str, key: NestedKey, last_dim: int) -> Tensor:
+        """The entry ``key`` ``[*B, last_dim]``, refused where it is missing or of another shape."""
+        value = self.batch.get(key, None)
+        if value is None:
+            raise MissingKeyError(
+                f"{owner}: the batch has no {key!r}; it has "
+                f"{sorted(map(str, self.batch.keys(include_nested=True, leaves_only=True)))}. "
+                "Add it, or name it with set_keys."
+            )
+        require_last_dim(owner, str(key), value, last_dim)
+        if value.shape[:-1] != self.batch.batch_size:
+            raise ShapeError(
+                f"{owner}: {key!r} must be {[*self.batch.batch_size, last_dim]} like the batch, got "
+                f"{list(value.shape)}. Flatten chunks to one action, and give the TensorDict its batch size."
+            )
+        return value
+
+    def observation(self, network: nn.Module) -> Tensor:
+        """``[*B, O]`` for ``network``."""
+        return self._observation_at(self.keys.observation, network)
+
+    def next_observation(self, network: nn.Module) -> Tensor:
+        """``[*B, O]`` at the end of the transition, for ``network``."""
+        return self._observation_at(next_key(self.keys.observation), network)
+
+    def _observation_at(self, key: NestedKey, network: nn.Module) -> Tensor:
+        network = unfrozen(network)
+        if isinstance(network, TargetNetwork):
+            network = network.network
+        return self.read(type(network).__name__, key, int(network.obs_dim))  # type: ignore[arg-type]
+
+    def action(self, network: nn.Module) -> Tensor:
+        """The action of the data, ``[*B, A]``, for ``network``."""
+        network = unfrozen(network)
+        if isinstance(network, TargetNetwork):
+            network = network.network
+        return self.read(type(network).__name__, self.keys.action, int(network.act_dim))  # type: ignore[arg-type]
+
+    def noise(self, key: NestedKey, actor: Actor) -> Tensor:
+        """The noise under ``key`` that ``actor`` needs."""
+        value = self.batch.get(key, None)
+        if value is None:
+            raise MissingKeyError(
+                f"{actor.name}: the batch has no noise under {key!r}. A loss draws it by itself when called; inside "
+                "agent.loss it is drawn by agent.update."
+            )
+        return value
+
+    # -- what networks make of them ------------------------------------------------------------
+
+    def raw_action(self, actor: Actor) -> Tensor:
+        """The unclipped action of ``actor`` at the batch's observation and noise, ``[*B, A]``."""
+        actor = unfrozen(actor)
+
+        def compute() -> Tensor:
+            noise = self.noise(self.keys.noise, actor)
+            return actor.raw(self.observation(actor), noise)
+
+        return self._once("raw_action", actor, actor, compute, live=self._is_live(actor))
+
+    def policy_action(self, actor: Actor) -> Tensor:
+        """The clipped action of ``actor``, ``[*B, A]`` in [-1, 1]."""
+        return self.raw_action(actor).clamp(-1, 1)
+
+    def policy_values(self, critic: Critic, actor: Actor) -> Tensor:
+        """The values of the action of ``actor``, ``[E, *B, 1]``; gradient reaches the actor, never the critic."""
+        critic, actor = unfrozen(critic), unfrozen(actor)
+
+        def compute() -> Tensor:
+            return frozen(critic).values(self.observation(critic), self.policy_action(actor))
+
+        return self._once("policy_values", critic, actor, compute, live=self._is_live(actor))
+
+    def reference_values(self, critic: Critic, actor: Actor) -> Tensor:
+        """The values of the action of ``actor``, ``[E, *B, 1]``, without any gradient."""
+        critic, actor = unfrozen(critic), unfrozen(actor)
+
+        def compute() -> Tensor:
+            return critic.values(self.observation(critic), self.policy_action(actor).detach())
+
+        return self._once("reference_values", critic, actor, compute, live=False)
+
+    def data_values(self, critic: Critic) -> Tensor:
+        """The values of the data's action, ``[E, *B, 1]``."""
+        critic = unfrozen(critic)
+
+        def compute() -> Tensor:
+            return critic.values(self.observation(critic), self.action(critic))
+
+        return self._once("data_values", critic, critic, compute, live=self._is_live(critic))
+
+    def state_values(self, value: ValueNetwork | TargetNetwork) -> Tensor:
+        """The value of the observation, ``[*B, 1]``."""
+        value = unfrozen(value)
+
+        def compute() -> Tensor:
+            return value.values(self.observation(value))
+
+        return self._once("state_values", value, value, compute, live=self._is_live(value))
+
+    def next_state_values(self, value: ValueNetwork | TargetNetwork) -> Tensor:
+        """The value of the next observation, ``[*B, 1]``, without any gradient."""
+        value = unfrozen(value)
+
+        def compute() -> Tensor:
+            return value.values(self.next_observation(value))
+
+        return self._once("next_state_values", value, value, compute, live=False)
+
+    def next_action(self, actor: Actor) -> Tensor:
+        """The action of ``actor`` that enters a Bellman target, ``[*B, A]``, without any gradient."""
+        actor = unfrozen(actor)
+
+        def compute() -> Tensor:
+            return actor.bootstrap(
+                self.observation(actor),
+                self.next_observation(actor),
+                self.noise(next_key(self.keys.noise), actor),
+            )
+
+        return self._once("next_action", actor, actor, compute, live=False)
+
+    # -- at most once --------------------------------------------------------------------------
+
+    def _is_live(self, module: nn.Module) -> bool:
+        return id(module) in self._live
+
+    def _once(
+        self,
+        what: str,
+        first: nn.Module,
+        second: nn.Module,
+        compute: Callable[[], Tensor],
+        *,
+        live: bool,
+    ) -> Tensor:
+        key = (what, id(first), id(second))
+        if key not in self._results:
+            with torch.set_grad_enabled(live and self._grad):
+                self._results[key] = compute()
+        return self._results[key]

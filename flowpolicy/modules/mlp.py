@@ -1,0 +1,66 @@
+"""The one multi-layer perceptron of the published flow-policy code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from torch import nn
+
+from flowpolicy.errors import require_at_least
+
+Activation = Callable[[], nn.Module]
+
+
+def tanh_gelu() -> nn.Module:
+    """GELU in its tanh approximation, the authors' activation."""
+    return nn.GELU(approximate="tanh")
+
+
+def xavier_linear(in_features: int, out_features: int) -> nn.Linear:
+    """A linear layer with Xavier-uniform weights and zero biases."""
+    layer = nn.Linear(in_features, out_features)
+    nn.init.xavier_uniform_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+def layer_norm_1e6(features: int) -> nn.Module:
+    """LayerNorm with the authors' epsilon of 1e-6 (PyTorch's default is 1e-5)."""
+    return nn.LayerNorm(features, eps=1e-6)
+
+
+def mlp(
+    owner: str,
+    in_features: int,
+    out_features: int,
+    hidden: Sequence[int],
+    *,
+    layer_norm: bool,
+    activation: Activation = tanh_gelu,
+    linear: Callable[[int, int], nn.Module] = xavier_linear,
+    norm: Callable[[int], nn.Module] = layer_norm_1e6,
+) -> nn.Sequential:
+    """Linear, activation, LayerNorm where asked, for each hidden size; then a plain linear layer.
+
+    Args:
+        owner: who is building it, for error messages.
+        in_features: the width of the input.
+        out_features: the width of the output.
+        hidden: the hidden sizes; none gives a linear map.
+        layer_norm: whether a LayerNorm follows each activation.
+        activation: makes an activation.
+        linear: makes a linear layer of given sizes.
+        norm: makes a normalisation of given size.
+    """
+    require_at_least(owner, "input size", in_features, 1)
+    require_at_least(owner, "output size", out_features, 1)
+    layers: list[nn.Module] = []
+    width = in_features
+    for size in hidden:
+        require_at_least(owner, "hidden size", size, 1)
+        layers += [linear(width, size), activation()]
+        if layer_norm:
+            layers.append(norm(size))
+        width = size
+    layers.append(linear(width, out_features))
+    return nn.Sequential(*layers)

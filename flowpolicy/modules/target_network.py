@@ -1,0 +1,82 @@
+"""A slow copy of a network."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import final
+
+import torch
+from tensordict import TensorDictBase
+from tensordict.nn import TensorDictModuleBase
+from torch import Tensor, nn
+
+from flowpolicy.errors import ConfigError
+
+
+@final
+class TargetNetwork(TensorDictModuleBase):
+    r"""A copy of a network that follows it by Polyak averaging.
+
+    .. math:: \bar\phi \leftarrow (1 - \tau)\,\bar\phi + \tau\,\phi
+
+    It starts as an exact copy, its parameters never require gradient, and ``update`` is one fused operation over all of
+    them. As a TensorDict module it does what the copied network does.
+
+    Args:
+        network: the online network; it is followed, not owned.
+        tau: the share of the online parameters in each update, in (0, 1].
+        after_step: whether ``Agent`` updates it after the optimizer's step, towards the new parameters, instead of
+            before, towards those that the losses were evaluated with. The authors' code of FQL, GFP and QAM does the
+            latter, TorchRL's recipes the former; they differ by a lag of one step.
+
+    Raises:
+        ConfigError: ``tau`` outside (0, 1].
+
+    Example:
+        >>> import torch
+        >>> from flowpolicy.modules import CriticEnsemble
+        >>> critic = CriticEnsemble(3, 2, hidden=(8,))
+        >>> target = TargetNetwork(critic, tau=0.5)
+        >>> with torch.no_grad():
+        ...     _ = critic.net[-1].bias.add_(1.0)
+        >>> target.update()
+        >>> target.network.net[-1].bias.flatten()
+        tensor([0.5000, 0.5000])
+    """
+
+    def __init__(self, network: nn.Module, tau: float = 0.005, *, after_step: bool = False) -> None:
+        super().__init__()
+        if not 0 < tau <= 1:
+            raise ConfigError(f"TargetNetwork: tau must be in (0, 1], got {tau!r}.")
+        self.tau = tau
+        self.after_step = after_step
+        self.network = deepcopy(network).requires_grad_(False)
+        self.in_keys = getattr(network, "in_keys", [])
+        self.out_keys = getattr(network, "out_keys", [])
+        self._source = (network,)  # in a tuple: followed, not registered as a submodule
+
+    @property
+    def source(self) -> nn.Module:
+        """The online network."""
+        return self._source[0]
+
+    def values(self, *inputs: Tensor) -> Tensor:
+        """The copy's values: ``observation [*B, O][, action [*B, A]] -> [E, *B, 1]`` or ``[*B, 1]``."""
+        values: Tensor = self.network.values(*inputs)  # type: ignore[operator]
+        return values
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Move towards the online network by ``tau``."""
+        torch._foreach_lerp_(
+            list(self.network.parameters()), list(self.source.parameters()), self.tau
+        )
+
+    def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
+        """What the copied network writes."""
+        out: TensorDictBase = self.network(tensordict)
+        return out
+
+    def extra_repr(self) -> str:
+        """How it follows."""
+        return f"tau={self.tau}, after_step={self.after_step}"
