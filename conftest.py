@@ -7,6 +7,7 @@ import os
 # Read once, when the libraries are first imported.
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["MPLBACKEND"] = "Agg"
+os.environ.setdefault("MUJOCO_GL", "disable")  # without it dm_control looks for a display
 
 import ipaddress
 import random
