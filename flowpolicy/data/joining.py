@@ -1,0 +1,77 @@
+"""One data set from several."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+
+from flowpolicy.data.dataset import Dataset
+from flowpolicy.errors import DataError
+
+
+def concat(datasets: Sequence[Dataset]) -> Dataset:
+    """Join data sets of the same task; see :meth:`Dataset.concat`."""
+    if not datasets:
+        raise DataError("Dataset.concat: no data set given.")
+    first = datasets[0]
+    for other in datasets[1:]:
+        require_joinable(first, other)
+    blocks = {
+        name: torch.cat([dataset.blocks[name].to(first.device) for dataset in datasets])
+        for name in first.blocks
+    }
+    names = list(dict.fromkeys(dataset.info.name for dataset in datasets))
+    splits = list(dict.fromkeys(dataset.info.split for dataset in datasets))
+    files = {name: sha for dataset in datasets for name, sha in dataset.info.files.items()}
+    info = replace(
+        first.info,
+        name=" + ".join(names),
+        split=splits[0] if len(splits) == 1 else None,
+        files=files,
+    )
+    joined = Dataset.from_blocks(blocks, first.columns, info)
+    episode, begin, offset = joined.entries()["episode"], 0, 0
+    for dataset in datasets:
+        rows = episode[begin : begin + len(dataset)]
+        rows += offset - rows.min()
+        offset = int(rows.max()) + 1
+        begin += len(dataset)
+    return joined
+
+
+def require_joinable(first: Dataset, other: Dataset) -> None:
+    """Refuse data sets whose rows do not mean the same."""
+    a, b = first.info, other.info
+    if a.success_timing != b.success_timing:
+        raise DataError(
+            f"Dataset.concat: {a.name!r} has rewards of timing {a.success_timing!r} but {b.name!r} "
+            f"of {b.success_timing!r}; a value function cannot fit both. "
+            "Load both with the same success_timing."
+        )
+    if (a.env_id, a.task) != (b.env_id, b.task):
+        raise DataError(
+            f"Dataset.concat: {a.name!r} has the rewards of {a.env_id} but {b.name!r} those of "
+            f"{b.env_id}. Load both for the same task."
+        )
+    if (a.n_step, a.discount) != (b.n_step, b.discount):
+        raise DataError(
+            f"Dataset.concat: {a.name!r} has n_step={a.n_step}, discount={a.discount} but "
+            f"{b.name!r} n_step={b.n_step}, discount={b.discount}. Join first, transform after."
+        )
+    if (a.action_low, a.action_high) != (b.action_low, b.action_high):
+        raise DataError(
+            f"Dataset.concat: the actions of {a.name!r} and {b.name!r} were rescaled from "
+            "different bounds. Rescale both with the same."
+        )
+    if first.columns != other.columns:
+        raise DataError(
+            f"Dataset.concat: {a.name!r} has the entries {describe(first)} but {b.name!r} "
+            f"{describe(other)}. Keep the same entries of the same widths in both."
+        )
+
+
+def describe(dataset: Dataset) -> str:
+    """The entries of a data set with their widths."""
+    return ", ".join(f"{column.key!r} [{column.width}]" for column in dataset.columns)

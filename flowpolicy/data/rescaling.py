@@ -1,0 +1,55 @@
+"""Actions of any box, brought to [-1, 1]."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from flowpolicy.errors import DataError
+
+
+def to_unit_box(
+    action: Tensor, low: Sequence[float] | float, high: Sequence[float] | float
+) -> tuple[Tensor, tuple[float, ...], tuple[float, ...]]:
+    """Map ``[low, high]`` to [-1, 1], component by component: `2 (a - low) / (high - low) - 1`.
+
+    Args:
+        action: `[N, A]`.
+        low: one bound, or `A` of them.
+        high: likewise.
+
+    Returns:
+        The rescaled actions `[N, A]`, and both bounds with `A` components.
+
+    Raises:
+        DataError: bounds that do not fit the actions, are infinite, or leave no room.
+
+    Example:
+        >>> to_unit_box(torch.tensor([[0.0, 5.0]]), low=0.0, high=[1.0, 10.0])
+        (tensor([[-1.,  0.]]), (0.0, 0.0), (1.0, 10.0))
+    """
+    width = action.shape[-1]
+    bounds = [torch.as_tensor(b, dtype=torch.float64, device=action.device) for b in (low, high)]
+    for name, bound in zip(("action_low", "action_high"), bounds, strict=True):
+        if bound.ndim > 1 or bound.numel() not in (1, width) or not bool(bound.isfinite().all()):
+            raise DataError(
+                f"{name} must be one finite number or {width}, one per action component; "
+                f"got {bound.tolist()}."
+            )
+    lower, upper = (bound.expand(width) for bound in bounds)
+    if not bool((lower < upper).all()):
+        raise DataError(
+            f"action_low must be below action_high, got {lower.tolist()} and {upper.tolist()}."
+        )
+    outside = (action < lower) | (action > upper)
+    if bool(outside.any()):
+        row = int(outside.any(dim=-1).nonzero()[0])
+        raise DataError(
+            f"action: {int(outside.any(dim=-1).sum())} of {len(action)} rows outside the bounds "
+            f"{lower.tolist()} to {upper.tolist()}, first at row {row} ({action[row].tolist()}). "
+            "Give the bounds of the environment's action space."
+        )
+    unit = 2 * (action.double() - lower) / (upper - lower) - 1
+    return unit.float(), tuple(lower.tolist()), tuple(upper.tolist())

@@ -1,0 +1,80 @@
+"""A data set in one safetensors file: no pickle, and mapped into memory when opened."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from flowpolicy.data.info import DatasetInfo
+from flowpolicy.data.layout import BLOCK_DTYPES, Column
+from flowpolicy.errors import DataError
+
+if TYPE_CHECKING:
+    from flowpolicy.data.dataset import Dataset
+
+FORMAT = "flowpolicy-dataset-1"
+
+
+def save(dataset: Dataset, path: Path) -> None:
+    """Write ``dataset`` to ``path``, complete or not at all."""
+    metadata = {
+        "format": FORMAT,
+        "columns": json.dumps([asdict(column) for column in dataset.columns]),
+        "info": json.dumps(dataset.info.to_dict()),
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    blocks = {name: block.cpu().contiguous() for name, block in dataset.blocks.items()}
+    save_file(blocks, partial, metadata=metadata)
+    partial.replace(path)
+
+
+def open_saved(path: Path) -> Dataset:
+    """Map the file that :func:`save` wrote.
+
+    Raises:
+        DataError: the file is not there, damaged, or something else.
+    """
+    from flowpolicy.data.dataset import Dataset
+
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            blocks = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file. Write one with Dataset.save.") from None
+    except (SafetensorError, OSError) as error:
+        raise DataError(
+            f"{path}: not a readable safetensors file ({error}). Write it again with Dataset.save."
+        ) from error
+    if metadata.get("format") != FORMAT:
+        raise DataError(
+            f"{path}: not a saved data set (format {metadata.get('format')!r}, expected "
+            f"{FORMAT!r}). Files of other kinds go through Dataset.from_tensordict."
+        )
+    columns = [column_from(record) for record in json.loads(metadata["columns"])]
+    widths = {name: sum(c.width for c in columns if c.block == name) for name in blocks}
+    for name, block in blocks.items():
+        if block.dtype != BLOCK_DTYPES.get(name) or block.shape[1:] != (widths[name],):
+            raise DataError(
+                f"{path}: block {name!r} is {block.dtype} {list(block.shape)}, which is not what "
+                f"its columns say ({widths[name]} wide). Write the file again with Dataset.save."
+            )
+    info = DatasetInfo.from_dict(json.loads(metadata["info"]))
+    return Dataset.from_blocks(blocks, columns, info)
+
+
+def column_from(record: dict[str, object]) -> Column:
+    """A column from its JSON, in which a tuple is a list."""
+    key = record["key"]
+    return Column(
+        key=(str(key[0]), str(key[1])) if isinstance(key, list) else str(key),
+        block=str(record["block"]),
+        width=int(str(record["width"])),
+        flat=bool(record["flat"]),
+    )

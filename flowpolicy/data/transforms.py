@@ -1,0 +1,96 @@
+"""Data sets made from data sets."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from flowpolicy.data.dataset import Dataset
+from flowpolicy.errors import ConfigError, DataError, require_at_least
+
+
+def n_step(dataset: Dataset, n: int = 10, discount: float = 0.995) -> Dataset:
+    r"""Replace each row by the window of up to ``n`` steps that begins with it.
+
+    .. math:: R_i = \sum_{k=0}^{m_i-1} \gamma^k r_{i+k}, \qquad s'_i = s_{i+m_i}
+
+    A window ends after `n` steps or with its first success, whichever comes first; its length
+    `m_i` goes into ``steps_to_next_obs``, so that a critic bootstraps with `discount ** m_i`.
+    Windows that would leave their trajectory are dropped, unless a success ends them inside.
+
+    Args:
+        dataset: one-step data, the rows of each episode next to each other and in order.
+        n: the most steps of a window.
+        discount: the discount per step; the critic's must be the same.
+
+    Returns:
+        A new data set: ``("next", "reward")`` `[N, 1]` holds the sum, ``("next", "observation")``
+        `[N, O]` and ``("next", "truncated")`` `[N, 1]` are those of the window's end,
+        ``("next", "terminated")`` `[N, 1]` tells of a success in the window, and
+        ``steps_to_next_obs`` is `[N, 1]` int64.
+
+    Raises:
+        ConfigError: ``n`` below 1, or a discount outside (0, 1].
+        DataError: n-step data already, an episode in several pieces, or no window that fits.
+
+    Example:
+        >>> from flowpolicy.data import Dataset, transforms
+        >>> rows, flags = torch.arange(4.0).reshape(4, 1), torch.zeros(4, 1, dtype=torch.bool)
+        >>> dataset = Dataset(
+        ...     {
+        ...         "observation": rows,
+        ...         "action": rows / 4,
+        ...         ("next", "reward"): rows,
+        ...         ("next", "observation"): rows + 1,
+        ...         ("next", "terminated"): flags,
+        ...     }
+        ... )
+        >>> windows = transforms.n_step(dataset, n=2, discount=0.5)
+        >>> windows.entries()["next", "reward"].squeeze(-1)
+        tensor([0.5000, 2.0000, 3.5000])
+    """
+    require_at_least("n_step", "n", n, 1)
+    if not 0 < discount <= 1:
+        raise ConfigError(f"n_step: discount must lie in (0, 1], got {discount!r}.")
+    if "steps_to_next_obs" in dataset.entries():
+        raise DataError(
+            f"n_step: {dataset.info.name!r} holds windows of {dataset.info.n_step} steps already. "
+            "Start from the one-step data."
+        )
+    entries = dataset.entries()
+    episode = entries["episode"]
+    if len(episode.unique()) != dataset.info.episodes:
+        raise DataError(
+            f"n_step: the rows of an episode of {dataset.info.name!r} do not lie next to each "
+            "other. Sort the data by episode and time."
+        )
+
+    rows = torch.arange(len(dataset), device=dataset.device)
+    reward = entries["next", "reward"].squeeze(1).double()
+    success = entries["next", "terminated"].squeeze(1)
+    total = torch.zeros_like(reward)
+    last = rows.clone()
+    ongoing = torch.ones_like(success)  # windows that neither succeeded nor left their trajectory
+    succeeded = torch.zeros_like(success)
+    for k in range(n):
+        step = (rows + k).clamp(max=len(dataset) - 1)
+        ongoing &= (rows + k < len(dataset)) & (episode[step] == episode)
+        total += torch.where(ongoing, discount**k * reward[step], 0.0)
+        last = torch.where(ongoing, step, last)
+        succeeded |= ongoing & success[step]
+        ongoing &= ~success[step]
+
+    kept = (ongoing | succeeded).nonzero().squeeze(1)
+    if len(kept) == 0:
+        raise DataError(
+            f"n_step: no window of {n} steps fits into {dataset.info.name!r}, whose episodes have "
+            f"{len(dataset) / dataset.info.episodes:.3g} steps on average. Choose a smaller n."
+        )
+    last = last[kept]
+    windows = {key: values[kept] for key, values in entries.items()}
+    windows["next", "reward"] = total[kept].float().unsqueeze(1)
+    for name in ("observation", "terminated", "truncated", "done"):
+        windows["next", name] = entries["next", name][last]
+    windows["steps_to_next_obs"] = (last - kept + 1).unsqueeze(1)
+    return Dataset(windows, replace(dataset.info, n_step=n, discount=discount), source="n_step")
