@@ -15,7 +15,7 @@ export OMP_NUM_THREADS ?= 1
 PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadscope --cov=flowpolicy --cov-report=term
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test nightly lint format bench constraints clean
+.PHONY: help setup demo test nightly lint style types layers format bench constraints clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -41,10 +41,16 @@ test: setup ## run the tests, without those marked slow
 nightly: setup ## run all tests
 	$(PYTEST) $(ARGS)
 
-lint: setup ## check style, types and the layers
+lint: style types layers ## check style, types and the layers
+
+style: setup
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+
+types: setup
 	$(BIN)/mypy
+
+layers: setup
 	$(BIN)/lint-imports --no-cache
 
 format: setup ## format the code and repair what ruff can repair
