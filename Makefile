@@ -7,12 +7,10 @@ ARGS   ?=
 VENV  := .venv
 BIN   := $(VENV)/bin
 STAMP := $(VENV)/.installed
-TORCH := torch==2.13.0
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
-export OMP_NUM_THREADS ?= 1
 
-PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadscope --cov=flowpolicy --cov-report=term
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadscope --cov=flowpolicy --cov-report=term
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test nightly lint style types layers format bench constraints clean
@@ -24,9 +22,9 @@ setup: $(STAMP) ## create .venv and install flowpolicy into it (minutes the firs
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("flowpolicy needs Python 3.11 or newer, $(PYTHON) is %d.%d. Try: make PYTHON=python3.11" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
-	@test -x $(BIN)/python || { echo "==> creating $(VENV)"; $(PYTHON) -m venv $(VENV); }
-	@echo "==> installing $(TORCH)"
-	@$(BIN)/python -m pip install -qq --constraint constraints.txt $(TORCH)
+	@test -x $(BIN)/pip || { echo "==> creating $(VENV)"; $(PYTHON) -m venv $(VENV); }
+	@echo "==> installing torch, the large one"
+	@$(BIN)/python -m pip install -qq --constraint constraints.txt torch
 	@echo "==> installing flowpolicy with its extras dev, cli, ogbench, video"
 	@$(BIN)/python -m pip install -qq --constraint constraints.txt --editable ".[dev,cli,ogbench,video]"
 	@touch $@
@@ -58,11 +56,10 @@ format: setup ## format the code and repair what ruff can repair
 	$(BIN)/ruff check --fix
 
 bench: setup ## measure the speed, see benchmarks/README.md
-	$(BIN)/python -m benchmarks $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks $(ARGS)
 
 constraints: ## pin anew: install every extra into a fresh environment and write down what came
 	rm -rf build/constraints && $(PYTHON) -m venv build/constraints
-	build/constraints/bin/python -m pip install -qq $(TORCH)
 	build/constraints/bin/python -m pip install -qq ".[all]"
 	{ echo "# The tested set, written by 'make constraints'. The one place of pins."; \
 	  build/constraints/bin/python -m pip freeze --exclude flowpolicy | sed 's/+cpu$$//'; } > constraints.txt

@@ -41,10 +41,6 @@ def test_every_dependency_is_pinned() -> None:
     assert wanted <= {canonical(name) for name in pins()}
 
 
-def test_the_makefile_installs_the_pinned_torch() -> None:
-    assert f"torch=={pins()['torch']}\n" in (ROOT / "Makefile").read_text()
-
-
 def test_the_version_is_told_the_same_everywhere() -> None:
     assert f"version: {__version__}\n" in (ROOT / "CITATION.cff").read_text()
 
