@@ -62,7 +62,7 @@ constraints: ## pin anew: install every extra into a fresh environment and write
 	rm -rf build/constraints && $(PYTHON) -m venv build/constraints
 	build/constraints/bin/python -m pip install -qq ".[all]"
 	{ echo "# The tested set, written by 'make constraints'. The one place of pins."; \
-	  build/constraints/bin/python -m pip freeze --exclude flowpolicy | sed 's/+cpu$$//'; } > constraints.txt
+	  build/constraints/bin/python -m pip freeze --exclude flowpolicy | sed 's/+.*//'; } > constraints.txt
 	rm -rf build/constraints
 
 clean: ## delete .venv, caches and build products (runs/ stays)
