@@ -47,7 +47,7 @@ def make_single_task(name: str, **kwargs: Any) -> Env:
         else:
             raise unknown_environment(name)
     _fix_action_space(env.unwrapped)
-    _forget_maze_file(env.unwrapped)
+    forget_model_file(env.unwrapped)
     return RepeatableEnv(env)
 
 
@@ -63,7 +63,7 @@ def _fix_action_space(env: Any) -> None:
         env.__class__ = type(cls.__name__, (cls,), {"action_space": space})
 
 
-def _forget_maze_file(env: Any) -> None:
+def forget_model_file(env: Any) -> None:
     """Remove the temporary model file that every maze leaves behind once it is loaded."""
     model = Path(getattr(env, "fullpath", ""))
     if model.suffix == ".xml" and model.parent == Path(tempfile.gettempdir()):
