@@ -10,6 +10,7 @@ from torchrl.data.datasets import register_dataset
 
 from flowpolicy.data import transforms as transforms
 from flowpolicy.data.dataset import Dataset as Dataset
+from flowpolicy.data.generate import generate as generate
 from flowpolicy.data.info import DatasetInfo as DatasetInfo
 from flowpolicy.data.names import available as available
 from flowpolicy.data.ogbench import embedded as embedded
