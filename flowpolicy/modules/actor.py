@@ -94,7 +94,7 @@ class Actor(TensorDictModuleBase, ABC):
         self.out_keys = [action or self.out_keys[0]]
         return self
 
-    @dispatch  # type: ignore[untyped-decorator]
+    @dispatch(auto_batch_size=False)  # type: ignore[untyped-decorator]
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
         """Writes ``action``."""
         observation = tensordict.get(self.in_keys[0], None)

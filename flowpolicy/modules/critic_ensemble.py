@@ -87,7 +87,7 @@ class CriticEnsemble(TensorDictModuleBase):
         out: Tensor = self.net(flat)
         return out.reshape(self.size, *x.shape[:-1], 1)
 
-    @dispatch  # type: ignore[untyped-decorator]
+    @dispatch(auto_batch_size=False)  # type: ignore[untyped-decorator]
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
         """Writes ``state_action_values`` and ``state_action_value``."""
         values = self.values(*(tensordict.get(key) for key in self.in_keys))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from copy import copy
 
 import torch
 from tensordict import NestedKey, TensorDictBase
@@ -49,8 +50,14 @@ class Evaluation:
         self.batch = batch
         self.keys = keys
         self._live = {id(module) for module in live}
-        self._results: dict[tuple[str, int, int], Tensor] = {}
+        self._results: dict[tuple[object, ...], Tensor] = {}
         self._grad = torch.is_grad_enabled()  # whoever asks first may do so without gradient
+
+    def using(self, keys: BatchKeys) -> Evaluation:
+        """The same evaluation read through other names; results are shared where the names agree."""
+        view = copy(self)
+        view.keys = keys
+        return view
 
     # -- entries of the batch ------------------------------------------------------------------
 
@@ -64,12 +71,19 @@ class Evaluation:
                 "Add it, or name it with set_keys."
             )
         require_last_dim(owner, str(key), value, last_dim)
-        if value.shape[:-1] != self.batch.batch_size:
+        if value.shape[:-1] != self.batch_shape:  # it would broadcast without a word
             raise ShapeError(
-                f"{owner}: {key!r} must be {[*self.batch.batch_size, last_dim]} like the batch, got "
-                f"{list(value.shape)}. Flatten chunks to one action, and give the TensorDict its batch size."
+                f"{owner}: {key!r} must be {[*self.batch_shape, last_dim]} to go with "
+                f"{self.keys.observation!r}, got {list(value.shape)}. Flatten chunks to one action; per-sample "
+                "scalars keep a last dimension of 1."
             )
         return value
+
+    @property
+    def batch_shape(self) -> torch.Size:
+        """``*B``: that of the observation."""
+        observation = self.batch.get(self.keys.observation, None)
+        return self.batch.batch_size if observation is None else observation.shape[:-1]
 
     def observation(self, network: nn.Module) -> Tensor:
         """``[*B, O]`` for ``network``."""
@@ -97,8 +111,8 @@ class Evaluation:
         value = self.batch.get(key, None)
         if value is None:
             raise MissingKeyError(
-                f"{actor.name}: the batch has no noise under {key!r}. A loss draws it by itself when called; inside "
-                "agent.loss it is drawn by agent.update."
+                f"{actor.name}: the batch has no noise under {key!r}. Losses and agents draw what their 'draws' "
+                "declare; a loss of your own must declare the noise of every actor that it asks."
             )
         return value
 
@@ -190,7 +204,8 @@ class Evaluation:
         *,
         live: bool,
     ) -> Tensor:
-        key = (what, id(first), id(second))
+        names = (self.keys.observation, self.keys.action, self.keys.noise)
+        key = (what, id(first), id(second), *names)
         if key not in self._results:
             with torch.set_grad_enabled(live and self._grad):
                 self._results[key] = compute()

@@ -59,7 +59,7 @@ class ValueNetwork(TensorDictModuleBase):
         out: Tensor = self.net(observation)
         return out
 
-    @dispatch  # type: ignore[untyped-decorator]
+    @dispatch(auto_batch_size=False)  # type: ignore[untyped-decorator]
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
         """Writes ``state_value``."""
         return tensordict.set(self.out_keys[0], self.values(tensordict.get(self.in_keys[0])))

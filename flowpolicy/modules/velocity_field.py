@@ -81,7 +81,7 @@ class VelocityField(TensorDictModuleBase):
         out: Tensor = self.net(torch.cat([observation, x_t, features], dim=-1))
         return out
 
-    @dispatch  # type: ignore[untyped-decorator]
+    @dispatch(auto_batch_size=False)  # type: ignore[untyped-decorator]
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
         """Writes ``velocity``."""
         inputs = (tensordict.get(key) for key in self.in_keys)

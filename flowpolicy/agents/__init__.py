@@ -1,0 +1,13 @@
+"""Agents: losses, targets and an optimizer put together; and one recipe for each published method."""
+
+from flowpolicy.agents.agent import Agent as Agent
+from flowpolicy.agents.blend import Blend as Blend
+from flowpolicy.agents.fbrac import fbrac as fbrac
+from flowpolicy.agents.flow_bc import flow_bc as flow_bc
+from flowpolicy.agents.fql import fql as fql
+from flowpolicy.agents.gfp import gfp as gfp
+from flowpolicy.agents.ifql import ifql as ifql
+from flowpolicy.agents.noise_source import NoiseSource as NoiseSource
+from flowpolicy.agents.presets import preset as preset
+from flowpolicy.agents.registry import RECIPES as RECIPES
+from flowpolicy.agents.registry import build as build

@@ -1,0 +1,1 @@
+def preset(name, env_id): return {}

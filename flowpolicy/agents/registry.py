@@ -1,0 +1,84 @@
+"""Recipes by name, for command lines and configuration files."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from flowpolicy.agents.agent import Agent
+from flowpolicy.agents.blend import Blend
+from flowpolicy.agents.fbrac import fbrac
+from flowpolicy.agents.flow_bc import flow_bc
+from flowpolicy.agents.fql import fql
+from flowpolicy.agents.gfp import gfp
+from flowpolicy.agents.ifql import ifql
+from flowpolicy.errors import unknown_name
+from flowpolicy.functional import (
+    inverse_mean_abs,
+    max_value,
+    mean_value,
+    min_value,
+    unit_scale,
+)
+from flowpolicy.modules import FromCurrentObservation
+
+RECIPES: dict[str, Callable[..., Agent]] = {
+    "fbrac": fbrac,
+    "flow_bc": flow_bc,
+    "fql": fql,
+    "gfp": gfp,
+    "ifql": ifql,
+}
+"""The published methods: ``name -> function(obs_dim, act_dim, **options)``."""
+
+_BLENDS = {
+    "actor": Blend(("actor",)),
+    "flow": Blend(("flow",)),
+    "vabc": Blend(("flow",)),  # the authors' word for the flow
+    "mean": Blend(("actor", "flow"), mean_value),
+    "min": Blend(("actor", "flow"), min_value),
+    "max": Blend(("actor", "flow"), max_value),
+}
+
+NAMED_OPTIONS: dict[str, Mapping[str, Any]] = {
+    "aggregation": {"mean": mean_value, "min": min_value},
+    "scale": {"unit": unit_scale, "inverse_mean_abs": inverse_mean_abs},
+    "bootstrap": _BLENDS,
+    "reference": _BLENDS,
+    "bootstrap_flow": {"current": FromCurrentObservation},
+}
+"""Options whose values are objects: ``option -> {name: object}``."""
+
+
+def build(name: str, obs_dim: int, act_dim: int, **options: Any) -> Agent:
+    """An agent by the name of its recipe, with options as numbers and names.
+
+    Args:
+        name: of the recipe, a key of ``RECIPES``.
+        obs_dim: ``O``.
+        act_dim: ``A``.
+        options: keyword arguments of the recipe; objects may be given by the names in ``NAMED_OPTIONS``.
+
+    Raises:
+        ConfigError: an unknown recipe, option or name, with the nearest known.
+
+    Example:
+        >>> build("fql", 3, 2, hidden=(16,), aggregation="min").loss.losses[0].aggregation.__name__
+        'min_value'
+    """
+    if name not in RECIPES:
+        raise unknown_name("agent", name, RECIPES)
+    recipe = RECIPES[name]
+    known = [p.name for p in inspect.signature(recipe).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    resolved = {}
+    for option, value in options.items():
+        if option not in known:
+            raise unknown_name(f"option of {name}", option, known)
+        names = NAMED_OPTIONS.get(option)
+        if names is not None and isinstance(value, str):
+            if value not in names:
+                raise unknown_name(f"{option} of {name}", value, names)
+            value = names[value]
+        resolved[option] = value
+    return recipe(obs_dim, act_dim, **resolved)

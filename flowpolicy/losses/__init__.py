@@ -1,0 +1,10 @@
+"""Losses: each trains exactly the network it names and reads every other through a frozen view."""
+
+from flowpolicy.losses.base import Loss as Loss
+from flowpolicy.losses.distill import DistillLoss as DistillLoss
+from flowpolicy.losses.dpg import DPGLoss as DPGLoss
+from flowpolicy.losses.expectile import ExpectileLoss as ExpectileLoss
+from flowpolicy.losses.flow_matching import FlowMatchingLoss as FlowMatchingLoss
+from flowpolicy.losses.sum import SumLoss as SumLoss
+from flowpolicy.losses.target_updater import PolyakUpdater as PolyakUpdater
+from flowpolicy.losses.td import TDLoss as TDLoss

@@ -1,0 +1,172 @@
+"""What a loss is."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
+from typing import ClassVar, Literal
+
+import torch
+from tensordict import NestedKey, TensorDict, TensorDictBase
+from tensordict.nn import dispatch
+from torch import Tensor, nn
+from torchrl.envs.utils import ExplorationType
+from torchrl.objectives import LossModule
+
+from flowpolicy.errors import ConfigError
+from flowpolicy.modules.evaluation import Evaluation
+from flowpolicy.modules.frozen import is_frozen, unfrozen
+from flowpolicy.modules.keys import BatchKeys
+from flowpolicy.paths.draws import Draw
+
+Reduction = Literal["mean", "sum", "none"]
+
+
+def with_draws(
+    batch: TensorDictBase,
+    draws: Mapping[NestedKey, Draw],
+    keys: BatchKeys,
+    generator: torch.Generator | None = None,
+) -> TensorDictBase:
+    """The batch with every missing draw drawn; a shallow copy if there was any, the caller's batch is not written."""
+    missing = {key: draw for key, draw in draws.items() if batch.get(key, None) is None}
+    like = batch.get(keys.observation, None)
+    if not missing or like is None:  # a missing observation is refused where it is read
+        return batch
+    batch = batch.copy()
+    for key, draw in missing.items():
+        value = draw.sample(
+            like.shape[:-1], dtype=like.dtype, device=like.device, generator=generator
+        )
+        batch.set(key, value)
+    return batch
+
+
+class Loss(LossModule):
+    r"""Trains one network; reads every other through a ``frozen`` view.
+
+    .. math:: L = c \cdot \mathrm{reduce}_B\, \ell(s, a, \ldots)
+
+    A TorchRL ``LossModule`` with ordinary submodules: it goes into a ``Trainer`` as it is, ``set_keys`` renames what it
+    reads, and its parameters are those of the one network that it trains. Called with a TensorDict, or with its
+    ``in_keys`` as arguments, it returns a TensorDict without batch dimensions: ``loss_<name>`` with gradient, and metrics
+    named ``<name>_...`` without. Noise and time are read from the batch where present and drawn otherwise; the batch is
+    never written.
+
+    An implementation gives ``network``, ``per_sample`` and, where it needs them, ``draws`` and ``reads``. Moving or saving a
+    single loss concerns the network that it trains and no other; ``Agent`` does it for all.
+
+    Args:
+        name: the loss is reported as ``loss_<name>``.
+        coefficient: ``c``, at least 0. A buffer: ``loss.coefficient = 3.0`` changes it, also under compilation.
+        reduction: ``"mean"``, ``"sum"`` or ``"none"`` over the batch. A validity mask that TorchRL's samplers write, and
+            priority weights, are respected.
+
+    Raises:
+        ConfigError: a negative or non-finite coefficient, or an unknown reduction.
+        MissingKeyError, ShapeError: a batch that lacks an entry or holds one of another shape (in use).
+    """
+
+    role: ClassVar[str]
+    """What the trained network is to the agent: its name in checkpoints unless the agent is told another."""
+
+    _AcceptedKeys = BatchKeys
+    default_keys = BatchKeys
+    _schedulable_buffers = frozenset({"coefficient"})
+    # LossModule would otherwise put policies into deterministic mode; noise is data here.
+    deterministic_sampling_mode = ExplorationType.RANDOM
+
+    coefficient: Tensor
+    metrics: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(
+        self, name: str, *, coefficient: float = 1.0, reduction: Reduction = "mean"
+    ) -> None:
+        super().__init__()
+        if not 0 <= coefficient < float("inf"):
+            raise ConfigError(
+                f"{type(self).__name__}: coefficient must be finite and at least 0, got {coefficient!r}."
+            )
+        if reduction not in ("mean", "sum", "none"):
+            raise ConfigError(
+                f"{type(self).__name__}: reduction must be 'mean', 'sum' or 'none', got {reduction!r}."
+            )
+        self.name = name
+        self.reduction = reduction
+        self.register_coeff_buffer("coefficient", float(coefficient))
+        self.out_keys = [f"loss_{name}", *(f"{name}_{metric}" for metric in self.metrics)]
+
+    @property
+    def functional(self) -> bool:
+        """Parameters live in ordinary submodules."""
+        return False
+
+    @property
+    @abstractmethod
+    def network(self) -> nn.Module:
+        """The one network that this loss trains."""
+
+    @property
+    def reads(self) -> tuple[NestedKey, ...]:
+        """The entries of the batch that it needs, in the order of its arguments."""
+        return (self.tensor_keys.observation, self.tensor_keys.action)
+
+    @property
+    def in_keys(self) -> list[NestedKey]:
+        """What it reads: the entries that it needs, then those that it would draw."""
+        return [*self.reads, *self.draws()]
+
+    @in_keys.setter
+    def in_keys(self, value: list[NestedKey]) -> None:
+        raise ConfigError(
+            f"{type(self).__name__}: in_keys follow from the key names ({value!r} was given). Use set_keys."
+        )
+
+    def draws(self) -> Mapping[NestedKey, Draw]:
+        """The random entries of the batch, drawn where they are missing."""
+        return {}
+
+    @abstractmethod
+    def per_sample(self, evaluation: Evaluation) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss of each sample ``[*B, 1]``, and metrics that fell off on the way, one for each of ``metrics``."""
+
+    def evaluate(self, evaluation: Evaluation) -> dict[str, Tensor]:
+        """``loss_<name>`` and the metrics within an evaluation that other losses share."""
+        evaluation = evaluation.using(self.tensor_keys)
+        per_sample, metrics = self.per_sample(evaluation)
+        weights = self._maybe_get_priority_weight(evaluation.batch)
+        if weights is not None:
+            weights = weights.reshape(per_sample.shape)
+        reduced = self._reduce_loss(per_sample, evaluation.batch, weights=weights)
+        return {
+            f"loss_{self.name}": self.coefficient * reduced,
+            **{f"{self.name}_{key}": value.detach() for key, value in metrics.items()},
+        }
+
+    @dispatch(auto_batch_size=False)  # type: ignore[untyped-decorator]
+    def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
+        """``loss_<name>`` and metrics of one batch."""
+        batch = with_draws(tensordict, self.draws(), self.tensor_keys)
+        evaluation = Evaluation(batch, self.tensor_keys, live=[self.network])
+        return TensorDict(self.evaluate(evaluation), batch_size=[])
+
+    def frozen_networks(self) -> Iterator[tuple[str, nn.Module]]:
+        """The networks that it reads without training them, with the names of its arguments."""
+        for module in self.modules():
+            for name, value in vars(module).items():
+                for each in value if isinstance(value, tuple) else (value,):
+                    if is_frozen(each):
+                        yield name, unfrozen(each)
+
+    def reset_parameters_recursive(self) -> None:
+        """Initialise the trained network anew, layer by layer, by TorchRL's convention."""
+        for module in self.network.modules():
+            reset = getattr(module, "reset_parameters", None)
+            if callable(reset):
+                reset()
+
+    def extra_repr(self) -> str:
+        """Name, coefficient and reduction."""
+        return (
+            f"name={self.name!r}, coefficient={float(self.coefficient):g}, reduction={self.reduction!r}"
+        )

@@ -1,0 +1,96 @@
+"""Teaching one actor what another does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar, final
+
+from tensordict import NestedKey
+from torch import Tensor, nn
+
+from flowpolicy.errors import ConfigError
+from flowpolicy.functional.squared_error import squared_error
+from flowpolicy.losses.base import Loss, Reduction
+from flowpolicy.modules.actor import Actor
+from flowpolicy.modules.evaluation import Evaluation
+from flowpolicy.modules.frozen import frozen
+from flowpolicy.paths.draws import Draw
+
+
+@final
+class DistillLoss(Loss):
+    r"""Regresses an actor on a teacher's action for the same observation and the same noise.
+
+    .. math:: L = c\,\Big\langle \tfrac1A \big\|\mu_\omega(s, z) - \mathrm{sg}[a^\star]\big\|^2\Big\rangle_B,\qquad
+        a^\star = \mathrm{clip}(\mathrm{teacher}(s, z)),\quad z \sim \mathcal N(0, I)
+
+    The student is compared *before* clipping, the teacher after it: this is what pulls the student back into the box.
+    Trains the actor; the teacher gets no gradient. Reads ``observation`` ``[*B, O]`` and where present ``noise``
+    ``[*B, *noise_shape]``. Metric: ``distill_error``, the loss without its coefficient.
+
+    Args:
+        actor: the student.
+        teacher: e.g. a flow with its sampler.
+        coefficient: ``c``, FQL's alpha: the strength of the behaviour constraint.
+        reduction: over the batch.
+        name: reported as ``loss_<name>``.
+
+    Raises:
+        ConfigError: a student and a teacher of different action or noise shapes, a negative coefficient, or an unknown
+            reduction.
+        MissingKeyError, ShapeError: a batch that does not fit (in use).
+
+    Example:
+        >>> import torch
+        >>> import flowpolicy as fp
+        >>> from tensordict import TensorDict
+        >>> flow = fp.EulerSampler(fp.VelocityField(3, 2, hidden=(16,)), steps=10)
+        >>> loss = fp.DistillLoss(fp.OneStepActor(3, 2, hidden=(16,)), teacher=flow, coefficient=10.0)
+        >>> loss(TensorDict(observation=torch.randn(8, 3), batch_size=[8]))["loss_distill"].backward()
+        >>> flow.field.net[0].weight.grad is None
+        True
+
+    Source: Park, Li, Levine, "Flow Q-learning", ICML 2025, arXiv 2502.02538.
+    """
+
+    role: ClassVar[str] = "actor"
+    metrics: ClassVar[tuple[str, ...]] = ("error",)
+
+    def __init__(
+        self,
+        actor: Actor,
+        teacher: Actor,
+        *,
+        coefficient: float = 1.0,
+        reduction: Reduction = "mean",
+        name: str = "distill",
+    ) -> None:
+        super().__init__(name, coefficient=coefficient, reduction=reduction)
+        if (actor.act_dim, actor.noise_shape) != (teacher.act_dim, teacher.noise_shape):
+            raise ConfigError(
+                "DistillLoss: student and teacher must share action and noise, but the student has "
+                f"act_dim={actor.act_dim}, noise_shape={actor.noise_shape} and the teacher "
+                f"act_dim={teacher.act_dim}, noise_shape={teacher.noise_shape}."
+            )
+        self.actor_network = actor
+        self.teacher = frozen(teacher)
+
+    @property
+    def network(self) -> nn.Module:
+        """The student."""
+        return self.actor_network
+
+    @property
+    def reads(self) -> tuple[NestedKey, ...]:
+        """The observation."""
+        return (self.tensor_keys.observation,)
+
+    def draws(self) -> Mapping[NestedKey, Draw]:
+        """The noise that student and teacher share."""
+        return {self.tensor_keys.noise: self.actor_network.noise_draw}
+
+    def per_sample(self, evaluation: Evaluation) -> tuple[Tensor, dict[str, Tensor]]:
+        """The squared error of the unclipped action, ``[*B, 1]``."""
+        taught = evaluation.policy_action(self.teacher).detach()
+        error = squared_error(evaluation.raw_action(self.actor_network), taught)
+        return error, {"error": error.mean()}

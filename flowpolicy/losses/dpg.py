@@ -1,0 +1,97 @@
+"""Following the critics' gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar, final
+
+from tensordict import NestedKey
+from torch import Tensor, nn
+
+from flowpolicy.functional.aggregation import Aggregation, mean_value
+from flowpolicy.functional.scale import Scale, unit_scale
+from flowpolicy.losses.base import Loss, Reduction
+from flowpolicy.modules.actor import Actor
+from flowpolicy.modules.evaluation import Critic, Evaluation
+from flowpolicy.modules.frozen import frozen
+from flowpolicy.paths.draws import Draw
+
+
+@final
+class DPGLoss(Loss):
+    r"""Moves an actor to actions that the critics value more: the deterministic policy gradient, given the noise.
+
+    .. math:: L = -c\,\lambda\,\big\langle \mathrm{agg}_k\, Q_k(s, \mathrm{clip}(\mu_\omega(s, z)))\big\rangle_B,\qquad
+        \lambda = \mathrm{scale}(q)
+
+    Gradient passes the critics to the action, and from there the whole actor: with a flow sampler as actor, all its steps
+    (FBRAC). The critics get none; where the action is clipped, the actor gets none. Trains the actor. Reads
+    ``observation`` ``[*B, O]`` and where present ``noise`` ``[*B, *noise_shape]``. Metrics: ``dpg_value``, the batch mean of
+    the value, and ``dpg_scale``, ``lambda``.
+
+    Args:
+        actor: the policy to improve.
+        critic: the critics to climb, usually the online ones.
+        scale: ``unit_scale``, or ``inverse_mean_abs`` to be independent of the rewards' scale.
+        aggregation: over the ensemble.
+        coefficient: ``c``.
+        reduction: over the batch.
+        name: reported as ``loss_<name>``.
+
+    Raises:
+        ConfigError: a negative coefficient or an unknown reduction.
+        MissingKeyError, ShapeError: a batch that does not fit (in use).
+
+    Example:
+        >>> import torch
+        >>> import flowpolicy as fp
+        >>> from tensordict import TensorDict
+        >>> actor, critic = fp.OneStepActor(3, 2, hidden=(16,)), fp.CriticEnsemble(3, 2, hidden=(16,))
+        >>> loss = fp.DPGLoss(actor, critic, scale=fp.inverse_mean_abs)
+        >>> loss(TensorDict(observation=torch.randn(8, 3), batch_size=[8]))["loss_dpg"].backward()
+        >>> all(p.grad is None for p in critic.parameters())
+        True
+
+    Source: Lillicrap et al., "Continuous control with deep reinforcement learning", 2015, arXiv 1509.02971; as part of
+    Park, Li, Levine, "Flow Q-learning", ICML 2025, arXiv 2502.02538.
+    """
+
+    role: ClassVar[str] = "actor"
+    metrics: ClassVar[tuple[str, ...]] = ("value", "scale")
+
+    def __init__(
+        self,
+        actor: Actor,
+        critic: Critic,
+        *,
+        scale: Scale = unit_scale,
+        aggregation: Aggregation = mean_value,
+        coefficient: float = 1.0,
+        reduction: Reduction = "mean",
+        name: str = "dpg",
+    ) -> None:
+        super().__init__(name, coefficient=coefficient, reduction=reduction)
+        self.actor_network = actor
+        self.critic = frozen(critic)
+        self.scale = scale
+        self.aggregation = aggregation
+
+    @property
+    def network(self) -> nn.Module:
+        """The actor."""
+        return self.actor_network
+
+    @property
+    def reads(self) -> tuple[NestedKey, ...]:
+        """The observation."""
+        return (self.tensor_keys.observation,)
+
+    def draws(self) -> Mapping[NestedKey, Draw]:
+        """The actor's noise."""
+        return {self.tensor_keys.noise: self.actor_network.noise_draw}
+
+    def per_sample(self, evaluation: Evaluation) -> tuple[Tensor, dict[str, Tensor]]:
+        """Minus the scaled value, ``[*B, 1]``."""
+        value = self.aggregation(evaluation.policy_values(self.critic, self.actor_network))
+        scale = self.scale(value)
+        return -scale * value, {"value": value.mean(), "scale": scale}

@@ -1,0 +1,119 @@
+"""All losses of an agent as one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from tensordict import NestedKey, TensorDict, TensorDictBase
+from torch import nn
+from torchrl.envs.utils import ExplorationType
+from torchrl.objectives import LossModule
+
+from flowpolicy.errors import ConfigError
+from flowpolicy.losses.base import Loss, with_draws
+from flowpolicy.modules.actor import Actor
+from flowpolicy.modules.evaluation import Evaluation
+from flowpolicy.modules.frozen import unfrozen
+from flowpolicy.modules.keys import BatchKeys
+from flowpolicy.modules.target_network import TargetNetwork
+from flowpolicy.paths.draws import Draw
+
+
+class SumLoss(LossModule):
+    r"""Several losses on one batch, no network evaluated twice.
+
+    .. math:: L = \sum_i L_i
+
+    A TorchRL ``LossModule``: its output holds every ``loss_<name>`` and metric, and a ``Trainer`` sums the losses. The order
+    of the losses does not matter.
+
+    Args:
+        losses: with different names.
+        policy: what is deployed, as ``actor_network``, the name by which TorchRL finds it.
+
+    Raises:
+        ConfigError: two losses of one name, no loss, or draws that contradict each other.
+
+    Example:
+        >>> import torch
+        >>> import flowpolicy as fp
+        >>> from tensordict import TensorDict
+        >>> field, actor = fp.VelocityField(3, 2, hidden=(16,)), fp.OneStepActor(3, 2, hidden=(16,))
+        >>> distill = fp.DistillLoss(actor, teacher=fp.EulerSampler(field, steps=2))
+        >>> loss = fp.SumLoss([fp.FlowMatchingLoss(field), distill], policy=actor)
+        >>> batch = TensorDict(observation=torch.randn(8, 3), action=torch.zeros(8, 2), batch_size=[8])
+        >>> sorted(loss(batch).keys())
+        ['distill_error', 'loss_distill', 'loss_flow']
+    """
+
+    _AcceptedKeys = BatchKeys
+    default_keys = BatchKeys
+    deterministic_sampling_mode = ExplorationType.RANDOM
+
+    def __init__(self, losses: Sequence[Loss], policy: Actor) -> None:
+        super().__init__()
+        if not losses:
+            raise ConfigError("SumLoss: at least one loss is needed.")
+        names = [loss.name for loss in losses]
+        for name in names:
+            if names.count(name) > 1:
+                raise ConfigError(
+                    f"SumLoss: two losses are named {name!r}; give one another with name=... in its constructor."
+                )
+        self.actor_network = policy
+        self.losses = nn.ModuleList(losses)
+        self.draws()  # refuses contradictions now rather than in the first update
+
+    @property
+    def functional(self) -> bool:
+        """Parameters live in ordinary submodules."""
+        return False
+
+    @property
+    def in_keys(self) -> list[NestedKey]:
+        """What any of the losses reads."""
+        return list(dict.fromkeys(key for loss in self.losses for key in loss.in_keys))
+
+    @property
+    def out_keys(self) -> list[NestedKey]:
+        """What all of the losses write."""
+        return [key for loss in self.losses for key in loss.out_keys]
+
+    def draws(self) -> Mapping[NestedKey, Draw]:
+        """The random entries of the batch: equal ones merged, different ones under one key refused."""
+        merged: dict[NestedKey, Draw] = {}
+        for loss in self.losses:
+            for key, draw in loss.draws().items():
+                if merged.setdefault(key, draw) != draw:
+                    raise ConfigError(
+                        f"SumLoss: the losses draw {key!r} differently: {merged[key]} and, in {loss.name!r}, {draw}. "
+                        "Give one of them another key with loss.set_keys(noise=..., x0=..., time=...)."
+                    )
+        return merged
+
+    def set_keys(self, **kwargs: NestedKey | None) -> None:
+        """Rename entries of the batch for all losses."""
+        super().set_keys(**kwargs)
+        for loss in self.losses:
+            loss.set_keys(**kwargs)
+
+    def targets(self) -> list[TargetNetwork]:
+        """The target networks that the losses read, each once."""
+        found = [net for loss in self.losses for _, net in loss.frozen_networks()]
+        return list(dict.fromkeys(unfrozen(net) for net in found if isinstance(net, TargetNetwork)))
+
+    def trained(self) -> Iterator[tuple[str, nn.Module]]:
+        """The networks that the losses train, with their roles."""
+        for loss in self.losses:
+            yield loss.role, loss.network
+
+    def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
+        """Every loss and metric of one batch, ``[]`` each."""
+        batch = with_draws(tensordict, self.draws(), self.tensor_keys)
+        evaluation = Evaluation(
+            batch, self.tensor_keys, live=[network for _, network in self.trained()]
+        )
+        results = {}
+        for loss in self.losses:
+            results.update(loss.evaluate(evaluation))
+        return TensorDict(results, batch_size=[])

@@ -1,0 +1,60 @@
+"""Polyak averaging for TorchRL's Trainer."""
+
+from __future__ import annotations
+
+from typing import Any, final
+
+from torchrl.objectives import TargetNetUpdater
+
+from flowpolicy.errors import ConfigError
+from flowpolicy.losses.base import Loss
+from flowpolicy.losses.sum import SumLoss
+from flowpolicy.modules.target_network import TargetNetwork
+
+
+@final
+class PolyakUpdater(TargetNetUpdater):
+    r"""Updates the target networks that a loss reads, as TorchRL's ``TargetNetUpdater``.
+
+    .. math:: \bar\phi \leftarrow (1 - \tau)\,\bar\phi + \tau\,\phi
+
+    ``tau`` is each target network's own. ``Agent.update`` does this by itself; this object is for a ``Trainer``: register it
+    on the stage ``post_optim`` for one update of the targets per optimizer step.
+
+    Args:
+        loss_module: an agent's loss, or a single one.
+
+    Raises:
+        ConfigError: a loss without target networks.
+
+    Example:
+        >>> import flowpolicy as fp
+        >>> agent = fp.agents.fql(3, 2, hidden=(16,))
+        >>> PolyakUpdater(agent.loss).step()
+    """
+
+    def __init__(self, loss_module: SumLoss | Loss) -> None:
+        # Not super().__init__: it looks for functional parameters named target_*_params.
+        found = (
+            loss_module.targets()
+            if isinstance(loss_module, SumLoss)
+            else [net for _, net in loss_module.frozen_networks() if isinstance(net, TargetNetwork)]
+        )
+        if not found:
+            raise ConfigError(
+                f"PolyakUpdater: {type(loss_module).__name__} reads no TargetNetwork, so there is nothing to update."
+            )
+        self.loss_module = loss_module
+        self.targets = list(dict.fromkeys(found))
+        self.initialized = True
+
+    def init_(self) -> None:
+        """Nothing to do: target networks start as exact copies."""
+
+    def step(self, *_: Any) -> None:
+        """One Polyak step of every target network."""
+        for target in self.targets:
+            target.update()
+
+    def __repr__(self) -> str:
+        return f"PolyakUpdater(targets={len(self.targets)})"

@@ -1,0 +1,169 @@
+"""Learning the critics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, final
+
+import torch
+from tensordict import NestedKey
+from torch import Tensor, nn
+
+from flowpolicy.errors import ConfigError
+from flowpolicy.functional.aggregation import Aggregation, mean_value
+from flowpolicy.functional.temporal_difference import td_error, td_target
+from flowpolicy.losses.base import Loss, Reduction
+from flowpolicy.modules.actor import Actor
+from flowpolicy.modules.critic_ensemble import CriticEnsemble
+from flowpolicy.modules.evaluation import Critic, Evaluation
+from flowpolicy.modules.frozen import frozen
+from flowpolicy.modules.keys import next_key
+from flowpolicy.modules.target_network import TargetNetwork
+from flowpolicy.modules.value_network import ValueNetwork
+from flowpolicy.paths.draws import Draw
+
+
+@final
+class TDLoss(Loss):
+    r"""Regresses every critic on one shared Bellman target.
+
+    .. math::
+        L = c\,\Big\langle \tfrac1E \sum_k \big(Q_k(s, a) - y\big)^2\Big\rangle_B,\qquad
+        y = \mathrm{sg}\big[r + \gamma^n (1 - \text{terminated})\, v'\big]
+
+        v' = \mathrm{combine}_p\, \mathrm{agg}_k\, \bar Q_k(s', \mu_p(s', z'))\quad\text{or}\quad v' = V(s')
+
+    Either ``target`` and ``next_actor`` are given, or ``next_value``. Several next actors share the noise ``z'``; critics are
+    aggregated first, then policies are combined. Trains the critics. Reads ``observation``, ``action``,
+    ``("next", "observation")`` ``[*B, O]``, ``("next", "reward")`` and ``("next", "terminated")`` ``[*B, 1]``, and where present
+    ``steps_to_next_obs`` ``[*B, 1]`` (the ``n`` of an n-step row, 1 otherwise) and ``("next", "noise")``. Metrics:
+    ``qvalue_mean``, ``qvalue_min``, ``qvalue_max`` of the data's actions, ``qvalue_next``, the mean of ``v'``, and
+    ``qvalue_target``, the mean of ``y``.
+
+    Args:
+        critic: the critics to train.
+        target: the critics in the target, usually ``TargetNetwork(critic)``.
+        next_actor: whose action is valued at the next observation; several are combined.
+        next_value: a state value to bootstrap from instead.
+        discount: per environment step, in [0, 1].
+        aggregation: over the target's ensemble: ``mean_value``, ``min_value`` or ``Pessimistic(rho)``.
+        combine: how several next actors make one value.
+        coefficient: ``c``.
+        reduction: over the batch.
+        name: reported as ``loss_<name>``.
+
+    Raises:
+        ConfigError: not exactly one way to bootstrap, a discount outside [0, 1], a negative coefficient, or an unknown
+            reduction.
+        MissingKeyError, ShapeError: a batch that does not fit (in use).
+
+    Example:
+        >>> import torch
+        >>> import flowpolicy as fp
+        >>> from tensordict import TensorDict
+        >>> critic, actor = fp.CriticEnsemble(3, 2, hidden=(16,)), fp.OneStepActor(3, 2, hidden=(16,))
+        >>> loss = fp.TDLoss(critic, fp.TargetNetwork(critic), next_actor=actor, discount=0.99)
+        >>> step = {"observation": torch.randn(8, 3), "reward": -torch.ones(8, 1)}
+        >>> step["terminated"] = torch.zeros(8, 1, dtype=torch.bool)
+        >>> batch = TensorDict(observation=torch.randn(8, 3), action=torch.zeros(8, 2), next=step, batch_size=[8])
+        >>> loss(batch)["loss_qvalue"].backward()
+
+    Source: Park, Li, Levine, "Flow Q-learning", ICML 2025, arXiv 2502.02538; with two next actors, the conservative target
+    of Nguimatsia Tiofack et al., "Guided flow policy", ICLR 2026, arXiv 2512.03973.
+    """
+
+    role: ClassVar[str] = "critic"
+    metrics: ClassVar[tuple[str, ...]] = ("mean", "min", "max", "next", "target")
+
+    def __init__(
+        self,
+        critic: CriticEnsemble,
+        target: Critic | None = None,
+        *,
+        next_actor: Actor | Sequence[Actor] | None = None,
+        next_value: ValueNetwork | TargetNetwork | None = None,
+        discount: float = 0.99,
+        aggregation: Aggregation = mean_value,
+        combine: Aggregation = mean_value,
+        coefficient: float = 1.0,
+        reduction: Reduction = "mean",
+        name: str = "qvalue",
+    ) -> None:
+        super().__init__(name, coefficient=coefficient, reduction=reduction)
+        if not 0 <= discount <= 1:
+            raise ConfigError(f"TDLoss: discount must be in [0, 1], got {discount!r}.")
+        next_actors = (
+            ()
+            if next_actor is None
+            else (next_actor,)
+            if isinstance(next_actor, Actor)
+            else tuple(next_actor)
+        )
+        by_action, by_value = target is not None and bool(next_actors), next_value is not None
+        if by_action == by_value or (target is None) == bool(next_actors):
+            raise ConfigError(
+                "TDLoss: bootstrap either from target=TargetNetwork(critic) with next_actor=..., or from "
+                f"next_value=...; got target={type(target).__name__}, {len(next_actors)} next actors, "
+                f"next_value={type(next_value).__name__}."
+            )
+        self.critic = critic
+        self.target = None if target is None else frozen(target)
+        self.next_actors = tuple(frozen(actor) for actor in next_actors)
+        self.next_value = None if next_value is None else frozen(next_value)
+        self.discount = discount
+        self.aggregation = aggregation
+        self.combine = combine
+
+    @property
+    def network(self) -> nn.Module:
+        """The critics."""
+        return self.critic
+
+    @property
+    def reads(self) -> tuple[NestedKey, ...]:
+        """A transition."""
+        keys = self.tensor_keys
+        return (
+            keys.observation,
+            keys.action,
+            next_key(keys.observation),
+            next_key(keys.reward),
+            next_key(keys.terminated),
+        )
+
+    def draws(self) -> Mapping[NestedKey, Draw]:
+        """The noise that all next actors share."""
+        key = next_key(self.tensor_keys.noise)
+        return {key: self.next_actors[0].noise_draw} if self.next_actors else {}
+
+    @torch.no_grad()
+    def next_values(self, evaluation: Evaluation) -> Tensor:
+        """``v'``, ``[*B, 1]``."""
+        if self.next_value is not None:
+            return evaluation.next_state_values(self.next_value)
+        assert self.target is not None
+        actions = torch.stack([evaluation.next_action(actor) for actor in self.next_actors])
+        observation = evaluation.next_observation(self.critic).expand(*actions.shape[:-1], -1)
+        return self.combine(self.aggregation(self.target.values(observation, actions)))
+
+    def per_sample(self, evaluation: Evaluation) -> tuple[Tensor, dict[str, Tensor]]:
+        """The squared error averaged over the ensemble, ``[*B, 1]``."""
+        keys = self.tensor_keys
+        steps = evaluation.batch.get(keys.steps, None)
+        next_value = self.next_values(evaluation)
+        target = td_target(
+            evaluation.read("TDLoss", next_key(keys.reward), 1),
+            evaluation.read("TDLoss", next_key(keys.terminated), 1),
+            next_value,
+            self.discount,
+            None if steps is None else evaluation.read("TDLoss", keys.steps, 1),
+        )
+        values = evaluation.data_values(self.critic)
+        metrics = {
+            "mean": values.detach().mean(),
+            "min": values.detach().amin(),
+            "max": values.detach().amax(),
+            "next": next_value.mean(),
+            "target": target.mean(),
+        }
+        return td_error(values, target), metrics

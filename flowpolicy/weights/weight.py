@@ -1,0 +1,64 @@
+"""What a weight is."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+
+import torch
+from tensordict import NestedKey, TensorDict, TensorDictBase
+from tensordict.nn import TensorDictModuleBase
+from torch import Tensor
+
+from flowpolicy.modules.evaluation import Evaluation
+from flowpolicy.modules.keys import BatchKeys
+from flowpolicy.paths.draws import Draw
+
+
+class Weight(TensorDictModuleBase, ABC):
+    """How much one data action counts, ``[*B, 1]``, at least 0, never with gradient.
+
+    An implementation gives ``compute`` and, where it asks an actor, ``draws``. It holds its networks as ``frozen`` views,
+    so that it trains and owns none. As a TensorDict module it reads ``observation``, ``action`` and what ``draws`` names,
+    and writes ``weight``.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.in_keys = ["observation", "action", "noise"]
+        self.out_keys = ["weight"]
+
+    @abstractmethod
+    def compute(self, evaluation: Evaluation) -> Tensor:
+        """The weight ``[*B, 1]`` of the evaluated batch's actions."""
+
+    def draws(self, keys: BatchKeys) -> Mapping[NestedKey, Draw]:
+        """The random entries of the batch that ``compute`` reads."""
+        del keys
+        return {}
+
+    @torch.no_grad()
+    def of(self, evaluation: Evaluation) -> Tensor:
+        """The weight within an evaluation that is under way, ``[*B, 1]``, detached."""
+        return self.compute(evaluation).detach()
+
+    def weight(self, observation: Tensor, action: Tensor, noise: Tensor | None = None) -> Tensor:
+        """``observation [*B, O], action [*B, A][, noise [*B, *noise_shape]] -> [*B, 1]``."""
+        batch = TensorDict({"observation": observation, "action": action}, observation.shape[:-1])
+        if noise is not None:
+            batch.set("noise", noise)
+        weight: Tensor = self(batch).get("weight")
+        return weight
+
+    def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
+        """Writes ``weight``."""
+        keys = BatchKeys()
+        batch = tensordict.copy()
+        observation = batch.get(keys.observation)
+        for key, draw in self.draws(keys).items():
+            if batch.get(key, None) is None:
+                noise = draw.sample(
+                    observation.shape[:-1], dtype=observation.dtype, device=observation.device
+                )
+                batch.set(key, noise)
+        return tensordict.set(self.out_keys[0], self.of(Evaluation(batch, keys)))
