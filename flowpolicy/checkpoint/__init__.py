@@ -1,0 +1,41 @@
+"""Checkpoints: safetensors, JSON and a SHA-256 manifest, one directory per step.
+
+    run/checkpoints/
+      step_00004000/
+        model.safetensors       networks and targets by their names
+        optimizer.safetensors   moments by parameter name
+        optimizer.json          hyper-parameters and parameter names
+        rng.safetensors         states of the random generators
+        state.json              step counter and whatever else is a plain number
+        config.json             how to build the agent again
+        manifest.json           format version, size and SHA-256 of every file
+      last -> step_00004000
+
+A directory appears under its name only when all of it is on the disk, and nothing is read from one
+before every byte was verified. No file is ever unpickled.
+"""
+
+from __future__ import annotations
+
+from flowpolicy.checkpoint.agent_files import agent_from_files, agent_to_files
+from flowpolicy.checkpoint.directory import (
+    DamagedCheckpointError,
+    read_directory,
+    write_directory,
+)
+from flowpolicy.checkpoint.policy import DeployedPolicy, load_policy
+from flowpolicy.checkpoint.recipe import build_agent
+from flowpolicy.checkpoint.store import Checkpoints, LoadedCheckpoint
+
+__all__ = (
+    "Checkpoints",
+    "DamagedCheckpointError",
+    "DeployedPolicy",
+    "LoadedCheckpoint",
+    "agent_from_files",
+    "agent_to_files",
+    "build_agent",
+    "load_policy",
+    "read_directory",
+    "write_directory",
+)

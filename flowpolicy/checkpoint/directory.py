@@ -1,0 +1,159 @@
+"""A directory of files that is complete and unchanged, or refused."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from flowpolicy.errors import CheckpointError
+
+FORMAT_VERSION: Final = 1
+MANIFEST: Final = "manifest.json"
+STAGING_PREFIX: Final = ".tmp-"
+
+
+class DamagedCheckpointError(CheckpointError):
+    """A checkpoint whose bytes are not those that were written."""
+
+
+def write_directory(path: str | os.PathLike[str], files: Mapping[str, bytes]) -> Path:
+    """Writes ``files`` and their manifest as the new directory ``path``, completely or not at all.
+
+    Everything goes to a hidden directory beside ``path`` first; every file and the directory are
+    flushed to the disk before the one rename that makes them visible.
+
+    Args:
+        path: The directory to make; it must not exist.
+        files: Contents by file name.
+
+    Raises:
+        CheckpointError: ``path`` exists.
+
+    Example:
+        >>> import tempfile
+        >>> path = write_directory(tempfile.mkdtemp() + "/one", {"greeting.txt": b"hello"})
+        >>> read_directory(path)["greeting.txt"]
+        b'hello'
+    """
+    path = Path(path)
+    if path.exists():
+        raise CheckpointError(
+            f"checkpoint {path} exists already; a checkpoint is never overwritten, remove it first"
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    staging = path.parent / f"{STAGING_PREFIX}{path.name}-{os.getpid()}-{secrets.token_hex(4)}"
+    staging.mkdir()
+    try:
+        for name, content in files.items():
+            _write_durably(staging / name, content)
+        _write_durably(staging / MANIFEST, _manifest(files))
+        sync_directory(staging)
+        staging.rename(path)
+    except BaseException:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise
+    sync_directory(path.parent)
+    return path
+
+
+def read_directory(path: str | os.PathLike[str]) -> dict[str, bytes]:
+    """Reads every file of a directory made by :func:`write_directory`, each verified.
+
+    Args:
+        path: The directory.
+
+    Raises:
+        DamagedCheckpointError: A file is missing, is not listed, or differs from what was written.
+        CheckpointError: The directory has another format version.
+    """
+    path = Path(path)
+    entries = _verified_manifest(path)
+    present = {entry.name for entry in path.iterdir()} - {MANIFEST}
+    if surplus := sorted(present - set(entries)):
+        raise DamagedCheckpointError(f"checkpoint {path}: {surplus[0]} is not in its manifest")
+    files: dict[str, bytes] = {}
+    for name, entry in entries.items():
+        try:
+            content = (path / name).read_bytes()
+        except OSError as error:
+            raise DamagedCheckpointError(
+                f"checkpoint {path}: {name} cannot be read ({error.strerror})"
+            ) from error
+        if len(content) != entry["size"]:
+            raise DamagedCheckpointError(
+                f"checkpoint {path}: {name} has {len(content)} bytes, {entry['size']} were written"
+            )
+        if hashlib.sha256(content).hexdigest() != entry["sha256"]:
+            raise DamagedCheckpointError(
+                f"checkpoint {path}: the content of {name} changed since it was written "
+                "(SHA-256 differs)"
+            )
+        files[name] = content
+    return files
+
+
+def sync_directory(path: Path) -> None:
+    """Makes the names inside a directory survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _write_durably(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _manifest(files: Mapping[str, bytes]) -> bytes:
+    body = {
+        "format_version": FORMAT_VERSION,
+        "files": {
+            name: {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+            for name, content in sorted(files.items())
+        },
+    }
+    return json.dumps({**body, "digest": _digest(body)}, indent=1).encode()
+
+
+def _digest(body: Mapping[str, Any]) -> str:
+    # A flipped bit in a file name or a size must not pass for another manifest.
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+
+
+def _verified_manifest(path: Path) -> dict[str, dict[str, Any]]:
+    try:
+        content = (path / MANIFEST).read_bytes()
+    except OSError as error:
+        raise DamagedCheckpointError(
+            f"checkpoint {path}: {MANIFEST} cannot be read ({error.strerror})"
+        ) from error
+    try:
+        manifest = json.loads(content)
+        digest = manifest.pop("digest")
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise DamagedCheckpointError(
+            f"checkpoint {path}: {MANIFEST} is not a complete manifest"
+        ) from error
+    # Bytes are compared too: JSON forgives changes such as another space or a repeated key.
+    expected = json.dumps({**manifest, "digest": digest}, indent=1).encode()
+    if digest != _digest(manifest) or content != expected:
+        raise DamagedCheckpointError(
+            f"checkpoint {path}: {MANIFEST} changed since it was written (digest differs)"
+        )
+    if manifest["format_version"] != FORMAT_VERSION:
+        raise CheckpointError(
+            f"checkpoint {path}: format version {manifest['format_version']}, this flowpolicy "
+            f"reads version {FORMAT_VERSION}"
+        )
+    files: dict[str, dict[str, Any]] = manifest["files"]
+    return files

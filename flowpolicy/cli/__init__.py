@@ -1,0 +1,87 @@
+"""The command ``flowpolicy``: one module per sub-command.
+
+Exit codes: 0 done, 1 something broke, 2 the request cannot work as it is (one line says why),
+130 after Ctrl-C, 143 after SIGTERM.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+
+from flowpolicy.__about__ import __version__
+from flowpolicy.cli import data, demo, evaluate, plot, train
+from flowpolicy.cli.console import complain, say
+from flowpolicy.errors import FlowPolicyError, unknown_name
+from flowpolicy.evaluate import EvaluationError
+from flowpolicy.train import DivergedError, Stopped
+from flowpolicy.train.seeds import SeedError
+
+Command = Callable[[Sequence[str]], None]
+
+COMMANDS: dict[str, tuple[Command, str]] = {
+    "train": (train.command, "train an agent on a data set into a new run folder"),
+    "eval": (evaluate.command, "run the policy of a run folder in its environment"),
+    "plot": (plot.command, "draw the learning curves of one or several run folders"),
+    "data": (data.command, "generate data sets on this machine"),
+    "demo": (
+        demo.command,
+        "train FQL on the point maze that comes with the package, with pictures",
+    ),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line and returns the exit code.
+
+    Args:
+        arguments: Without the program's name; ``None`` takes those of the process.
+
+    Example:
+        >>> main(["--version"]) == 0
+        flowpolicy ...
+        True
+    """
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    warnings.simplefilter("ignore")  # of other packages; ours stay visible as one line each
+    warnings.filterwarnings("always", module="flowpolicy")
+    warnings.showwarning = lambda message, *_args, **_kwargs: complain("warning", str(message))
+    try:
+        return _dispatch(arguments)
+    except (DivergedError, EvaluationError, SeedError) as error:
+        complain("error", str(error))
+        return 1
+    except FlowPolicyError as error:
+        complain("error", str(error))
+        return 2
+    except Stopped as stopped:
+        complain("stopped", "the state up to here is saved")
+        return stopped.exit_code
+    except KeyboardInterrupt:
+        complain("stopped", "by Ctrl-C")
+        return 130
+    except SystemExit as request:  # the option parser has said what is wrong
+        return request.code if isinstance(request.code, int) else 0
+
+
+def _dispatch(arguments: Sequence[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        _help()
+        return 0 if arguments else 2
+    if arguments[0] == "--version":
+        say(f"flowpolicy {__version__}")
+        return 0
+    name, *rest = arguments
+    if name not in COMMANDS:
+        raise unknown_name("command", name, COMMANDS)
+    COMMANDS[name][0](rest)
+    return 0
+
+
+def _help() -> None:
+    say("usage: flowpolicy <command> [options]", "")
+    say("Flow-matching policies for reinforcement learning.", "")
+    for name, (_, purpose) in COMMANDS.items():
+        say(f"  {name:<7} {purpose}")
+    say("", "flowpolicy <command> --help tells about the options of one command.")

@@ -1,0 +1,66 @@
+"""All that the command line writes."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TypeVar
+
+from flowpolicy.errors import ConfigError
+
+T = TypeVar("T")
+
+
+def say(*lines: str) -> None:
+    """Writes lines to standard output."""
+    for line in lines:
+        sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def complain(kind: str, message: str) -> None:
+    """Writes ``kind: message`` to standard error."""
+    sys.stdout.flush()
+    sys.stderr.write(f"{kind}: {message}\n")
+    sys.stderr.flush()
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of a table; the first column stands left, the others right.
+
+    Example:
+        >>> for line in table(["policy", "success"], [["FQL", "0.95"]]):
+        ...     print(line)
+        policy  success
+        ------  -------
+        FQL        0.95
+    """
+    cells = [list(header), *map(list, rows)]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
+    cells.insert(1, ["-" * width for width in widths])
+    return [
+        "  ".join(
+            cell.ljust(width) if i == 0 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in cells
+    ]
+
+
+def parse(kind: type[T], arguments: Sequence[str], *, program: str, description: str) -> T:
+    """Reads the options of a command into a dataclass.
+
+    Args:
+        kind: The dataclass; its fields are the options.
+        arguments: What the user typed.
+        program: Name in the usage line.
+        description: What the command does.
+
+    Raises:
+        ConfigError: The option parser is not installed.
+    """
+    try:
+        import tyro
+    except ImportError as error:
+        raise ConfigError("the command line needs tyro: pip install 'flowpolicy[cli]'") from error
+    return tyro.cli(kind, args=list(arguments), prog=program, description=description)

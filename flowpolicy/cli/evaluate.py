@@ -1,0 +1,134 @@
+"""``flowpolicy eval <run>``."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+from flowpolicy.checkpoint import load_policy
+from flowpolicy.cli.console import parse, say, table
+from flowpolicy.errors import ConfigError
+from flowpolicy.evaluate import Evaluation, evaluate, pool, record_frames
+from flowpolicy.modules import Actor
+from flowpolicy.run_folder import RunFolder
+
+VIDEO_SUFFIXES = (".mp4", ".gif")
+
+
+@dataclass(frozen=True)
+class Options:
+    """Options of the command.
+
+    Attributes:
+        run: Folder of a run, of one seed or of several.
+        episodes: Episodes per seed of training.
+        seed: Of the episodes' starts and noise.
+        step: Update whose checkpoint is taken; by default the newest intact one.
+        actor: Which of the agent's actors; "policy" is the one to deploy.
+        env: Another environment than that of training.
+        workers: Processes that run episodes; 0 runs them in this one.
+        max_steps: Ends longer episodes; by default the environment's own limit.
+        device: Where the policy is computed.
+        video: Also write a film of a few episodes, .mp4 or .gif.
+        video_episodes: Episodes in the film.
+        out: Also write the results to this JSON file.
+    """
+
+    run: Path
+    episodes: int = 50
+    seed: int = 0
+    step: int | None = None
+    actor: str = "policy"
+    env: str | None = None
+    workers: int = 0
+    max_steps: int | None = None
+    device: str = "cpu"
+    video: Path | None = None
+    video_episodes: int = 3
+    out: Path | None = None
+
+
+def command(arguments: Sequence[str]) -> None:
+    """Evaluates every seed of a run and reports."""
+    import tyro
+
+    kind = Annotated[Options, tyro.conf.configure(tyro.conf.PositionalRequiredArgs)]
+    options: Options = parse(
+        kind,
+        arguments,
+        program="flowpolicy eval",
+        description="Run the policy of a run folder in its environment.",
+    )
+    if options.video is not None and options.video.suffix not in VIDEO_SUFFIXES:
+        raise ConfigError(
+            f"--video {options.video}: the name must end in {' or '.join(VIDEO_SUFFIXES)}"
+        )
+    folder = RunFolder.open(options.run)
+    env = options.env or str(folder.config()["env"])
+    results: dict[str, Evaluation] = {}
+    for seed in folder.seeds():
+        policy = load_policy(
+            seed.path, step=options.step, actor=options.actor, device=options.device
+        )
+        results[seed.path.name] = evaluate(
+            policy,
+            env,
+            episodes=options.episodes,
+            seed=options.seed,
+            workers=options.workers,
+            max_steps=options.max_steps,
+        )
+    everything = pool(list(results.values()))
+    say(*_table(results, everything))
+    if options.out is not None:
+        report = {name: result.to_dict() for name, result in results.items()}
+        text = json.dumps({"env": env, "pooled": everything.to_dict(), "runs": report}, indent=2)
+        options.out.write_text(text + "\n", encoding="utf-8")
+    if options.video is not None:
+        first = folder.seeds()[0]
+        policy = load_policy(first.path, step=options.step, actor=options.actor)
+        say(f"video: {_film(policy, env, options, options.video)}")
+
+
+def _table(results: dict[str, Evaluation], everything: Evaluation) -> list[str]:
+    rows = [_row(name, result) for name, result in results.items()]
+    if len(rows) > 1:
+        rows.append(_row("all", everything))
+    return table(["run", "success", "95 % interval", "return", "steps", "episodes"], rows)
+
+
+def _row(name: str, result: Evaluation) -> list[str]:
+    success, interval = "-", "-"
+    if result.success_rate is not None and result.interval is not None:
+        success = f"{result.success_rate:.2f}"
+        interval = "{:.2f} to {:.2f}".format(*result.interval)
+    returns = f"{result.mean_return:.1f}"
+    return [name, success, interval, returns, f"{result.mean_length:.0f}", str(result.episodes)]
+
+
+def _film(policy: Actor, env: str, options: Options, path: Path) -> Path:
+    try:
+        import imageio.v3 as imageio
+    except ImportError as error:
+        raise ConfigError("--video needs imageio: pip install 'flowpolicy[video]'") from error
+    from flowpolicy.envs import make_gym
+
+    if "DISPLAY" not in os.environ:
+        os.environ.setdefault("MUJOCO_GL", "egl")  # read when MuJoCo is first imported
+
+    drawn = partial(make_gym, env, render_mode="rgb_array")
+    frames, rate = record_frames(policy, drawn, episodes=options.video_episodes, seed=options.seed)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        if path.suffix == ".gif":
+            imageio.imwrite(path, frames, duration=1000 / rate, loop=0)
+        else:
+            imageio.imwrite(path, frames, fps=rate)
+    except (ImportError, OSError, ValueError) as error:
+        raise ConfigError(f"--video {path} cannot be written: {error}") from error
+    return path

@@ -1,0 +1,197 @@
+"""``flowpolicy train <agent> --env <id>``."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import inspect
+import json
+import re
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_type_hints
+
+from flowpolicy import agents
+from flowpolicy.agents.registry import NAMED_OPTIONS
+from flowpolicy.checkpoint.recipe import recipe_options
+from flowpolicy.cli.console import parse, say
+from flowpolicy.errors import ConfigError, unknown_name
+from flowpolicy.plot.curve import pooled, read_points
+from flowpolicy.run_folder import RunFolder
+from flowpolicy.train import TrainConfig, train, train_seeds
+
+_HERE = {
+    "out": (Path | None, None, "folder to make; by default runs/<agent>-<env>-<time>"),
+    "seeds": (
+        tuple[int, ...],
+        (),
+        "train several agents, one process per seed, into <out>/seed_<n>; replaces --seed",
+    ),
+    "jobs": (int, 2, "with --seeds: how many processes run at a time, one thread each"),
+    "preset": (bool, False, "start from the published options of this agent on this environment"),
+    "config": (Path | None, None, "start from the config.json of an earlier run"),
+}
+"""Options of the command that are not part of the run: type, default, help."""
+
+
+def command(arguments: Sequence[str]) -> None:
+    """Trains and reports."""
+    if not arguments or arguments[0].startswith("-"):
+        _list_agents()
+        if not {"-h", "--help"} & set(arguments):
+            raise ConfigError("which agent? flowpolicy train <agent> --env <id>")
+        return
+    name, *rest = arguments
+    agent = name.replace("-", "_")
+    if agent not in agents.RECIPES:
+        raise unknown_name("agent", name, agents.RECIPES)
+    kind = options_class(agent, _defaults(agent, rest))
+    options = parse(
+        kind, rest, program=f"flowpolicy train {name}", description=_summary(agents.RECIPES[agent])
+    )
+    config = _config(agent, options)
+    out = options.out or Path(f"runs/{agent}-{config.env}-{time.strftime('%Y%m%d-%H%M%S')}")
+    if options.seeds:
+        folder = train_seeds(config, options.seeds, out, jobs=options.jobs)
+    else:
+        folder = train(config, out)
+    _report(folder)
+
+
+def options_class(agent: str, defaults: Mapping[str, Any]) -> Any:
+    """A dataclass whose fields are all options of training this agent, each with its help.
+
+    Types, defaults and help come from the recipe's signature and docstring and from
+    :class:`TrainConfig`.
+
+    Args:
+        agent: Name of the recipe.
+        defaults: Values that replace the usual defaults.
+    """
+    import tyro
+
+    recipe = agents.RECIPES[agent]
+    run_help, run_types = described(TrainConfig), get_type_hints(TrainConfig)
+    option_help, option_types = described(recipe), get_type_hints(recipe)
+    fields: list[tuple[str, Any, Any]] = []
+
+    def add(name: str, kind: Any, default: Any, text: str) -> None:
+        value = defaults.get(name, default)
+        annotated = Annotated[kind, tyro.conf.arg(help=text)]
+        required = value is dataclasses.MISSING
+        fields.append(
+            (name, annotated, dataclasses.field() if required else dataclasses.field(default=value))
+        )
+
+    for field in dataclasses.fields(TrainConfig):
+        if field.name not in ("agent", "options"):
+            add(field.name, run_types[field.name], field.default, run_help.get(field.name, ""))
+    for name, (kind, default, text) in _HERE.items():
+        add(name, kind, default, text)
+    for name, parameter in recipe_options(agent).items():
+        if name not in run_types:
+            text = f"({agent}) {option_help.get(name, '')}"
+            add(name, *_named(name, option_types[name], parameter.default), text)
+    return dataclasses.make_dataclass(f"Train_{agent}", fields, frozen=True, kw_only=True)
+
+
+def _named(option: str, kind: Any, default: Any) -> tuple[Any, Any]:
+    """Type and default of an option; where its values are objects, those are chosen by name."""
+    objects = NAMED_OPTIONS.get(option)
+    if objects is None:
+        return kind, default
+    name = next((name for name, value in objects.items() if value == default), None)
+    choice: Any = Literal.__getitem__(tuple(objects))
+    return (choice, name) if name is not None else (choice | None, None)
+
+
+def described(documented: Any) -> dict[str, str]:
+    """The descriptions in the ``Args:`` or ``Attributes:`` section of a docstring, by name.
+
+    Example:
+        >>> described(TrainConfig)["updates"]
+        'Number of gradient steps.'
+    """
+    found: dict[str, str] = {}
+    inside, name = False, ""
+    for line in inspect.cleandoc(documented.__doc__ or "").splitlines():
+        if re.fullmatch(r"(Args|Attributes|Keyword Args):", line):
+            inside = True
+        elif line and not line.startswith(" "):
+            inside = False
+        elif inside and (match := re.match(r" {4}(\w+)(?: \([^)]*\))?:\s*(.*)", line)):
+            name = match[1]
+            found[name] = match[2]
+        elif inside and name and line.strip():
+            found[name] = f"{found[name]} {line.strip()}".strip()
+    # Markup that is for the rendered pages.
+    return {
+        key: re.sub(r":\w+:`([^`]*)`|``([^`]*)``", r"\1\2", text) for key, text in found.items()
+    }
+
+
+def _defaults(agent: str, arguments: Sequence[str]) -> dict[str, Any]:
+    """Values of ``--config`` and ``--preset``, which options on the command line then replace."""
+    peek = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    peek.add_argument("--env")
+    peek.add_argument("--config", type=Path)
+    peek.add_argument("--preset", action="store_true")
+    seen, _ = peek.parse_known_args(list(arguments))
+    values: dict[str, Any] = {}
+    if seen.config is not None:
+        try:
+            saved = json.loads(seen.config.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"--config {seen.config} cannot be read: {error}") from error
+        saved.pop("seeds", None)
+        config = TrainConfig.from_dict(saved)
+        if config.agent != agent:
+            raise ConfigError(f"--config {seen.config} is of agent {config.agent}, not of {agent}")
+        run = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
+        values |= {**run, **config.options}
+        values.pop("agent"), values.pop("options")
+    if seen.preset:
+        env = seen.env or values.get("env")
+        if env is None:
+            raise ConfigError(
+                "--preset needs --env: presets differ from environment to environment"
+            )
+        values |= agents.preset(agent, env)
+    return values
+
+
+def _config(agent: str, options: Any) -> TrainConfig:
+    values = {f.name: getattr(options, f.name) for f in dataclasses.fields(options)}
+    run = {f.name for f in dataclasses.fields(TrainConfig)}
+    return TrainConfig(
+        agent=agent,
+        # None: an object without a name, the recipe's own default.
+        options={
+            k: v for k, v in values.items() if k not in run and k not in _HERE and v is not None
+        },
+        **{k: v for k, v in values.items() if k in run},
+    )
+
+
+def _summary(documented: Any) -> str:
+    return inspect.cleandoc(documented.__doc__ or "").split("\n\n")[0].replace("\n", " ")
+
+
+def _list_agents() -> None:
+    say("usage: flowpolicy train <agent> --env <id> [options]", "")
+    for name in sorted(agents.RECIPES):
+        say(f"  {name:<8} {_summary(agents.RECIPES[name])}")
+    say("", "flowpolicy train <agent> --help tells about the options of one agent.")
+
+
+def _report(folder: RunFolder) -> None:
+    for actor, seeds in read_points(folder).items():
+        last = pooled(seeds)[-1]
+        low, high = last.band
+        if last.successes is None:
+            score = f"mean return {last.value:.1f} (95 % {low:.1f} to {high:.1f})"
+        else:
+            score = f"success {last.value:.0f} % (95 % {low:.0f} to {high:.0f} %)"
+        say(f"{actor}: {score} over {last.episodes} episodes after {last.step:,} updates")
+    say(f"run folder: {folder.path}", f"learning curve: {folder.curve}")

@@ -1,0 +1,121 @@
+"""Many episodes at once: one batched call of the policy per step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from torch import nn
+
+from flowpolicy.errors import ShapeError
+from flowpolicy.evaluate.environments import Env
+from flowpolicy.evaluate.noise import EpisodeNoise, episode_seeds
+
+Observe: TypeAlias = Callable[[int, np.ndarray[Any, Any], Env], None]
+"""Called as ``observe(episode, observation, env)`` after a reset and after every step."""
+
+
+@dataclass
+class Episode:
+    """One finished or running episode.
+
+    Attributes:
+        index: Its number; its seeds follow from it.
+        total_reward: Sum of the rewards so far.
+        length: Steps so far.
+        success: Whether any step reported success; ``None`` while none said either.
+    """
+
+    index: int
+    total_reward: float = 0.0
+    length: int = 0
+    success: bool | None = None
+
+
+def run_episodes(
+    policy: nn.Module,
+    envs: Sequence[Env],
+    indices: Sequence[int],
+    *,
+    seed: int,
+    max_steps: int | None = None,
+    observe: Observe | None = None,
+) -> list[Episode]:
+    """Runs the episodes ``indices`` in ``envs``, which step together.
+
+    The policy is called once per step on one row per environment, always the same number of rows;
+    an environment whose episode is over takes the next one, and is no longer stepped when there
+    is none. Neither the number of environments nor their order changes an episode's draws.
+
+    Args:
+        policy: An actor.
+        envs: Gymnasium environments with observations ``[O]`` and actions ``[A]`` in [-1, 1].
+        indices: Numbers of the episodes to run.
+        seed: With the number of an episode it determines the episode's start and noise.
+        max_steps: Ends an episode that the environment has not ended.
+        observe: Sees every observation.
+
+    Returns:
+        The episodes in the order of ``indices``.
+    """
+    actor: Any = policy
+    device = next((p.device for p in policy.parameters()), torch.device("cpu"))
+    observations = np.zeros((len(envs), actor.obs_dim), dtype=np.float32)
+    noise = torch.zeros(len(envs), *actor.noise_shape)
+    waiting = list(reversed(indices))
+    running: dict[int, tuple[Episode, EpisodeNoise]] = {}
+    finished: dict[int, Episode] = {}
+
+    def start(slot: int) -> None:
+        if not waiting:
+            running.pop(slot, None)
+            return
+        index = waiting.pop()
+        env_seed, noise_seed = episode_seeds(seed, index)
+        observation, _ = envs[slot].reset(seed=env_seed)
+        _require_observation(observation, actor.obs_dim)
+        observations[slot] = observation
+        running[slot] = Episode(index), EpisodeNoise(noise_seed, actor.noise_shape)
+        if observe is not None:
+            observe(index, observations[slot].copy(), envs[slot])
+
+    was_training = policy.training
+    policy.eval()
+    try:
+        for slot in range(len(envs)):
+            start(slot)
+        while running:
+            for slot, (_, source) in running.items():
+                noise[slot] = source.draw()
+            with torch.inference_mode():
+                batch = torch.from_numpy(observations).to(device)
+                actions = actor.act(batch, noise.to(device)).cpu().numpy()
+            for slot, (episode, _) in list(running.items()):
+                # A copy: an environment may keep the array, and the next call overwrites it.
+                step = envs[slot].step(actions[slot].copy())
+                observation, reward, terminated, truncated, info = step
+                observations[slot] = observation
+                episode.total_reward += float(reward)
+                episode.length += 1
+                if "success" in info:
+                    episode.success = bool(episode.success) or bool(info["success"])
+                if observe is not None:
+                    observe(episode.index, observations[slot].copy(), envs[slot])
+                if terminated or truncated or episode.length == max_steps:
+                    finished[episode.index] = episode
+                    start(slot)
+    finally:
+        policy.train(was_training)
+    return [finished[index] for index in indices]
+
+
+def _require_observation(observation: Any, obs_dim: int) -> None:
+    shape = np.shape(observation)
+    if shape != (obs_dim,):
+        raise ShapeError(
+            f"evaluate: the environment's observation has shape {list(shape)}, the policy expects "
+            f"[{obs_dim}]; is it the environment that the policy was trained for?"
+        )

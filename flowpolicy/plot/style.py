@@ -1,0 +1,84 @@
+"""One look for every picture: large enough for a slide, safe for colour-blind readers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from flowpolicy.errors import ConfigError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+COLORS: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+"""Okabe and Ito's palette in the order of use; blue and vermilion first."""
+
+INK: Final = "#222222"
+FAINT: Final = "#8A8A8A"
+GRID: Final = "#E4E4E4"
+
+_STYLE: Final[Any] = {  # Any: matplotlib spells all its keys out in the type
+    "figure.constrained_layout.wspace": 0.06,
+    "figure.dpi": 160,
+    "savefig.dpi": 160,
+    "figure.facecolor": "white",
+    "font.family": "DejaVu Sans",
+    "font.size": 12,
+    "axes.titlesize": 15,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.titlepad": 12,
+    "axes.labelsize": 12.5,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": FAINT,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": GRID,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "text.color": INK,
+    "legend.frameon": False,
+    "lines.linewidth": 2.4,
+    "lines.solid_capstyle": "round",
+}
+
+
+@contextmanager
+def figure_style() -> Iterator[None]:
+    """Sets the look of figures made inside; needs no screen.
+
+    Raises:
+        ConfigError: matplotlib is not installed.
+    """
+    try:
+        import matplotlib as mpl
+    except ImportError as error:
+        raise ConfigError("pictures need matplotlib: pip install 'flowpolicy[cli]'") from error
+    with mpl.rc_context(_STYLE):
+        yield
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """A figure with the Agg backend, whatever backend the process uses otherwise."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def save_figure(figure: Figure, path: Path) -> Path:
+    """Writes a picture that is complete or absent; the format follows from the suffix."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    staging = path.with_name(f".tmp-{path.name}")
+    try:
+        figure.savefig(staging, format=path.suffix.removeprefix(".") or "png")
+    except ValueError as error:
+        staging.unlink(missing_ok=True)
+        raise ConfigError(f"{path} cannot be written as a picture: {error}") from error
+    return staging.replace(path)

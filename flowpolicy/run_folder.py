@@ -1,0 +1,132 @@
+"""The folder of a training run: what lies where, and how it is read back."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flowpolicy.checkpoint import Checkpoints
+from flowpolicy.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A run's folder; one of several seeds holds a folder ``seed_<n>`` for each.
+
+    Attributes:
+        path: The folder.
+    """
+
+    path: Path
+
+    @classmethod
+    def create(cls, path: str | os.PathLike[str], config: Mapping[str, Any]) -> RunFolder:
+        """Makes a new folder with ``config.json`` in it.
+
+        Raises:
+            ConfigError: It exists already; results are never mixed or overwritten.
+        """
+        cls.refuse_existing(path)
+        folder = cls(Path(path))
+        try:
+            folder.path.mkdir(parents=True)
+        except OSError as error:
+            raise ConfigError(f"run folder {path} cannot be made: {error.strerror}") from error
+        folder.write_json("config.json", config)
+        return folder
+
+    @staticmethod
+    def refuse_existing(path: str | os.PathLike[str]) -> None:
+        """Says no to a folder that is there.
+
+        Raises:
+            ConfigError: It exists.
+        """
+        if Path(path).exists():
+            raise ConfigError(
+                f"run folder {path} exists already; choose another with --out, or remove it"
+            )
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> RunFolder:
+        """Opens an existing folder.
+
+        Raises:
+            ConfigError: It is not the folder of a run.
+        """
+        folder = cls(Path(path))
+        if not folder.path.is_dir():
+            raise ConfigError(f"there is no run folder {path}")
+        if not (folder.path / "config.json").is_file():
+            raise ConfigError(f"{path} is not a run folder: it has no config.json")
+        return folder
+
+    @property
+    def metrics(self) -> Path:
+        """Training metrics: a row every so many updates."""
+        return self.path / "metrics.csv"
+
+    @property
+    def evaluations(self) -> Path:
+        """A row per evaluation and actor."""
+        return self.path / "eval.csv"
+
+    @property
+    def curve(self) -> Path:
+        """The learning curve."""
+        return self.path / "curve.png"
+
+    @property
+    def checkpoints(self) -> Checkpoints:
+        """The run's checkpoints."""
+        return Checkpoints(self.path / "checkpoints")
+
+    def config(self) -> dict[str, Any]:
+        """What was asked for, as written at the start.
+
+        Raises:
+            ConfigError: The file is not a JSON object.
+        """
+        return self.read_json("config.json")
+
+    def seeds(self) -> list[RunFolder]:
+        """The folders of single seeds; this one alone where it is a single run."""
+        found = [p for p in self.path.glob("seed_*") if (p / "config.json").is_file()]
+        numbered = sorted(found, key=lambda p: int(p.name.removeprefix("seed_")))
+        return [RunFolder(p) for p in numbered] or [self]
+
+    def read_evaluations(self) -> list[dict[str, str]]:
+        """The rows of ``eval.csv``; none before the first evaluation."""
+        if not self.evaluations.is_file():
+            return []
+        with self.evaluations.open(newline="") as file:
+            return list(csv.DictReader(file))
+
+    def write_json(self, name: str, value: Mapping[str, Any]) -> Path:
+        """Writes a JSON file that is complete or absent."""
+        path = self.path / name
+        staging = self.path / f".tmp-{name}"
+        staging.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        return staging.replace(path)
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        """Reads a JSON object of the folder.
+
+        Raises:
+            ConfigError: It is missing or is not a JSON object.
+        """
+        path = self.path / name
+        try:
+            value = json.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
+        except ValueError as error:
+            raise ConfigError(f"{path} is not JSON: {error}") from error
+        if not isinstance(value, dict):
+            raise ConfigError(f"{path} must hold a JSON object, got {type(value).__name__}")
+        return value

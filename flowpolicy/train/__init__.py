@@ -1,0 +1,11 @@
+"""Trains an agent on a data set into a run folder."""
+
+from __future__ import annotations
+
+from flowpolicy.train.config import TrainConfig
+from flowpolicy.train.loop import DivergedError, train
+from flowpolicy.train.seeds import train_seeds
+from flowpolicy.train.stop import Stopped
+from flowpolicy.train.versions import versions
+
+__all__ = ("DivergedError", "Stopped", "TrainConfig", "train", "train_seeds", "versions")

@@ -1,0 +1,149 @@
+"""What a training run is: one frozen dataclass, written beside its results."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from flowpolicy.checkpoint.recipe import recipe_options
+from flowpolicy.errors import ConfigError, unknown_name
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """All that determines a run.
+
+    Attributes:
+        agent: Recipe, one of ``fp.agents.RECIPES``.
+        env: Data set and environment, by the data set's name.
+        options: Keyword arguments of the recipe.
+        updates: Number of gradient steps.
+        batch_size: Transitions per update.
+        n_step: Steps of reward that a target sums.
+        discount: Discount factor per environment step.
+        seed: Of initial weights, batches and noise.
+        normalize_observations: Subtract the data's mean and divide by its standard deviation; both
+            become part of the saved policy.
+        eval_every: Updates between evaluations; 0 evaluates only at the end.
+        eval_episodes: Episodes of one evaluation.
+        eval_actors: Which of the agent's actors are evaluated; those it lacks are refused.
+        eval_workers: Processes that run episodes; 0 runs them in the training process.
+        eval_seed: Of the episodes' starts and noise, the same at every evaluation.
+        eval_at_start: Evaluate the untrained policy too.
+        max_episode_steps: Ends longer episodes; ``None`` waits for the environment.
+        log_every: Updates between rows of ``metrics.csv``.
+        checkpoint_every: Updates between checkpoints; 0 saves only at the end.
+        keep_checkpoints: How many of the newest checkpoints stay.
+        device: ``cpu``, ``cuda``, ``cuda:1``, ...
+        threads: Threads of PyTorch on the CPU; ``None`` leaves them as they are. The same
+            number is part of what makes a run repeatable bit by bit.
+        data_root: Folder of data sets; ``None`` means $FLOWPOLICY_DATA or ~/.ogbench/data.
+        tensorboard: Write TensorBoard events.
+
+    Example:
+        >>> config = TrainConfig(agent="fql", env="cube-single-play-singletask-v0")
+        >>> TrainConfig.from_dict(config.to_dict()) == config
+        True
+    """
+
+    agent: str
+    env: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    updates: int = 100_000
+    batch_size: int = 256
+    n_step: int = 1
+    discount: float = 0.99
+    seed: int = 0
+    normalize_observations: bool = False
+    eval_every: int = 10_000
+    eval_episodes: int = 50
+    eval_actors: tuple[str, ...] = ("policy",)
+    eval_workers: int = 0
+    eval_seed: int = 0
+    eval_at_start: bool = False
+    max_episode_steps: int | None = None
+    log_every: int = 100
+    checkpoint_every: int = 10_000
+    keep_checkpoints: int = 3
+    device: str = "cpu"
+    threads: int | None = None
+    data_root: str | None = None
+    tensorboard: bool = True
+
+    def __post_init__(self) -> None:
+        # Frozen: normalise what JSON gives back, so that a round trip compares equal.
+        options = {k: tuple(v) if isinstance(v, list) else v for k, v in self.options.items()}
+        object.__setattr__(self, "options", options)
+        object.__setattr__(self, "eval_actors", tuple(self.eval_actors))
+        known = recipe_options(self.agent)  # refuses an unknown agent, too
+        for name in self.options:
+            if name not in known:
+                raise unknown_name(f"option of {self.agent}", name, known)
+            if name == "discount":
+                raise ConfigError("discount is an option of the run, not of the agent; set it once")
+        for name, least in _LEAST.items():
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ConfigError(f"{name} must be at least {least}, got {value}")
+        if not (math.isfinite(self.discount) and 0 < self.discount <= 1):
+            raise ConfigError(f"discount must lie in (0, 1], got {self.discount}")
+        for name, value in self.options.items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ConfigError(f"{name} must be finite, got {value}")
+        if not self.eval_actors:
+            raise ConfigError("eval_actors must name at least one actor, for instance policy")
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """Arguments of the recipe: the options, and the discount where it takes one."""
+        takes_discount = "discount" in recipe_options(self.agent)
+        return {**self.options, **({"discount": self.discount} if takes_discount else {})}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Numbers, texts and lists only, for JSON."""
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        values["options"] = {k: _plain(v) for k, v in self.options.items()}
+        return {name: _plain(value) for name, value in values.items()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> TrainConfig:
+        """Reads what :meth:`to_dict` wrote.
+
+        Raises:
+            ConfigError: A key is unknown or one that is needed is missing.
+        """
+        known = {f.name for f in dataclasses.fields(cls)}
+        for name in values:
+            if name not in known:
+                raise unknown_name("training option", name, known)
+        for name in ("agent", "env"):
+            if name not in values:
+                raise ConfigError(f"the configuration lacks {name!r}")
+        return cls(**values)
+
+    def replace(self, **changes: Any) -> TrainConfig:
+        """A copy with other values."""
+        return dataclasses.replace(self, **changes)
+
+
+_LEAST = {
+    "updates": 1,
+    "batch_size": 1,
+    "n_step": 1,
+    "seed": 0,
+    "eval_every": 0,
+    "eval_episodes": 1,
+    "eval_workers": 0,
+    "max_episode_steps": 1,
+    "log_every": 1,
+    "checkpoint_every": 0,
+    "keep_checkpoints": 1,
+    "threads": 1,
+}
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value

@@ -1,0 +1,46 @@
+"""The progress bar of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+class Progress:
+    """Updates per second and two numbers, on standard error.
+
+    Args:
+        label: In front of the bar.
+        total: Number of updates.
+        position: Line of the bar, where several runs share a terminal.
+        visible: Whether to show it at all.
+    """
+
+    def __init__(self, label: str, total: int, *, position: int = 0, visible: bool = True) -> None:
+        from tqdm.auto import tqdm
+
+        self._bar: Any = tqdm(
+            total=total,
+            desc=label,
+            unit=" updates",
+            position=position,
+            disable=not visible,
+            dynamic_ncols=True,
+            mininterval=0.5,
+            smoothing=0.1,
+            leave=True,
+        )
+        self._shown: dict[str, str] = {}
+
+    def advance(self, updates: int) -> None:
+        """Moves the bar."""
+        self._bar.update(updates)
+
+    def show(self, values: Mapping[str, float]) -> None:
+        """Puts numbers behind the bar, replacing those of the same names."""
+        self._shown.update({name: f"{value:.3g}" for name, value in values.items()})
+        self._bar.set_postfix(self._shown, refresh=False)
+
+    def close(self) -> None:
+        """Leaves the bar as it is."""
+        self._bar.close()

@@ -1,0 +1,82 @@
+"""Numbers of a run as they come: CSV files, and TensorBoard where it is installed."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from flowpolicy.errors import ConfigError
+
+
+class CsvFile:
+    """A table that is whole on the disk after every row.
+
+    Args:
+        path: Must not exist, or have the same columns.
+        columns: Names of the columns; ``None`` takes those of the first row.
+    """
+
+    def __init__(self, path: Path, columns: Sequence[str] | None = None) -> None:
+        self.path = path
+        self._columns = None if columns is None else list(columns)
+
+    def append(self, row: Mapping[str, Any]) -> None:
+        """Adds a row; absent values stay empty.
+
+        Raises:
+            ConfigError: The row has a column that the table lacks.
+        """
+        if self._columns is None:
+            self._columns = list(row)
+        if unknown := [name for name in row if name not in self._columns]:
+            raise ConfigError(
+                f"{self.path}: the table has no column {unknown[0]!r}; all rows must have the "
+                f"columns {', '.join(self._columns)}"
+            )
+        new = not self.path.exists()
+        with self.path.open("a", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, self._columns)
+            if new:
+                writer.writeheader()
+            writer.writerow(row)
+
+
+class TensorBoard:
+    """Scalars as TensorBoard events through TorchRL's logger; nothing where it is not installed.
+
+    Args:
+        folder: The events lie in ``folder/tensorboard``.
+        enabled: Whether they are wanted.
+    """
+
+    def __init__(self, folder: Path, *, enabled: bool) -> None:
+        self._logger: Any = None
+        if not enabled:
+            return
+        if importlib.util.find_spec("tensorboard") is None:
+            warnings.warn(
+                "no TensorBoard events: tensorboard is not installed "
+                "(pip install 'flowpolicy[cli]'); metrics.csv and eval.csv hold the same numbers",
+                stacklevel=3,
+            )
+            return
+        from torchrl.record.loggers.tensorboard import TensorboardLogger
+
+        self._logger = TensorboardLogger(exp_name="tensorboard", log_dir=str(folder))
+
+    def log(self, group: str, values: Mapping[str, Any], step: int) -> None:
+        """Logs every number as ``group/name``."""
+        if self._logger is None:
+            return
+        for name, value in values.items():
+            if isinstance(value, int | float):
+                self._logger.log_scalar(f"{group}/{name}", float(value), step=step)
+
+    def close(self) -> None:
+        """Writes out what is buffered."""
+        if self._logger is not None:
+            self._logger.experiment.close()

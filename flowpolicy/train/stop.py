@@ -1,0 +1,97 @@
+"""Ctrl-C and SIGTERM end a run between two updates instead of in the middle of one."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, Self
+
+
+class Stopped(BaseException):
+    """The run was asked to stop; its last state is saved.
+
+    Not an ``Exception``, as ``KeyboardInterrupt`` is none: whoever handles errors does not mean it.
+
+    Attributes:
+        signal: Number of the signal.
+        exit_code: What a shell expects then: 130 after Ctrl-C, 143 after SIGTERM.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(number).name}")
+        self.signal = number
+        self.exit_code = 128 + number
+
+
+class StopRequest:
+    """Notes SIGINT and SIGTERM while it is active; a later second one is no longer held back.
+
+    Signals that the process ignores stay ignored.
+
+    Example:
+        >>> with StopRequest() as stop:
+        ...     stop.requested
+        False
+    """
+
+    REPEAT = 1.0
+    """Seconds within which a second signal counts as the first one, sent twice to a group."""
+
+    def __init__(self) -> None:
+        self.number: int | None = None
+        self._since = 0.0
+        self._interruptible = False
+        self._previous: dict[int, Any] = {}
+
+    @property
+    def requested(self) -> bool:
+        """Whether one of the signals has come."""
+        return self.number is not None
+
+    def raise_if_requested(self) -> None:
+        """Ends the run if one of the signals has come.
+
+        Raises:
+            Stopped: It has.
+        """
+        if self.number is not None:
+            raise Stopped(self.number)
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():  # only it can set handlers
+            for number in (signal.SIGINT, signal.SIGTERM):
+                if signal.getsignal(number) != signal.SIG_IGN:
+                    self._previous[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._restore()
+
+    @contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """Inside, a signal raises :class:`Stopped` at once: for work that may be cut off."""
+        self.raise_if_requested()
+        self._interruptible = True
+        try:
+            yield
+        finally:
+            self._interruptible = False
+
+    def _note(self, number: int, _: FrameType | None) -> None:
+        now = time.monotonic()
+        if self.number is not None:
+            if now - self._since > self.REPEAT:
+                self._restore()
+                signal.raise_signal(number)
+            return
+        self.number, self._since = number, now
+        if self._interruptible:
+            raise Stopped(number)
+
+    def _restore(self) -> None:
+        while self._previous:
+            signal.signal(*self._previous.popitem())

@@ -1,0 +1,67 @@
+"""The data of a run, and the agent that fits them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from flowpolicy import data
+from flowpolicy.agents import Agent
+from flowpolicy.checkpoint import build_agent
+from flowpolicy.data import Dataset
+from flowpolicy.train.config import TrainConfig
+
+
+def load_dataset(config: TrainConfig) -> tuple[Dataset, dict[str, Tensor]]:
+    """The data set of a run and the tensors that its policy needs around the actor.
+
+    Returns:
+        The data as the agent sees them, on the run's device, and the arguments of
+        :class:`~flowpolicy.checkpoint.DeployedPolicy`, on the CPU.
+
+    Raises:
+        DataError: The data cannot be loaded.
+        ConfigError: There is no such data set.
+    """
+    dataset = data.load(config.env, root=config.data_root)
+    preprocessing: dict[str, Tensor] = {}
+    if config.normalize_observations:
+        preprocessing["observation_mean"] = dataset.observation_mean
+        preprocessing["observation_std"] = dataset.observation_std
+        dataset = normalized(dataset)
+    if dataset.info.action_low is not None and dataset.info.action_high is not None:
+        preprocessing["action_low"] = torch.tensor(dataset.info.action_low)
+        preprocessing["action_high"] = torch.tensor(dataset.info.action_high)
+    if config.n_step > 1:
+        dataset = data.transforms.n_step(dataset, n=config.n_step, discount=config.discount)
+    return dataset.to(config.device), preprocessing
+
+
+def normalized(dataset: Dataset) -> Dataset:
+    """The data set with observations of mean 0 and standard deviation 1."""
+    mean, std = dataset.observation_mean, dataset.observation_std
+    blocks = {name: block.clone() for name, block in dataset.blocks.items()}
+    copy = Dataset.from_blocks(blocks, dataset.columns, dataset.info)
+    entries = copy.entries()
+    for key in ("observation", ("next", "observation")):
+        entries[key].sub_(mean).div_(std)  # entries are views of the blocks
+    return copy
+
+
+def seeded_agent(config: TrainConfig, recipe: Mapping[str, object]) -> Agent:
+    """The agent of a run, its weights drawn from the run's seed.
+
+    PyTorch's global generator is left as it was.
+
+    Args:
+        config: The run.
+        recipe: Arguments of :func:`~flowpolicy.checkpoint.build_agent`.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        agent = build_agent(**recipe)  # type: ignore[arg-type]
+    agent.to(config.device)
+    agent.noise.seed(config.seed)
+    return agent
