@@ -9,5 +9,6 @@ from flowpolicy.agents.gfp import gfp as gfp
 from flowpolicy.agents.ifql import ifql as ifql
 from flowpolicy.agents.noise_source import NoiseSource as NoiseSource
 from flowpolicy.agents.presets import preset as preset
+from flowpolicy.agents.presets import preset_batch_size as preset_batch_size
 from flowpolicy.agents.registry import RECIPES as RECIPES
 from flowpolicy.agents.registry import build as build

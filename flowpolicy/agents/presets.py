@@ -1,1 +1,66 @@
-def preset(name, env_id): return {}
+"""The published hyper-parameters, per method and family of environments; the numbers are in ``presets.toml``."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from functools import cache
+from importlib import resources
+from typing import Any
+
+from flowpolicy.errors import unknown_name
+
+DEFAULT_BATCH_SIZE = 256
+
+
+@cache
+def _tables() -> dict[str, dict[str, dict[str, Any]]]:
+    return tomllib.loads(resources.files(__package__).joinpath("presets.toml").read_text("utf-8"))
+
+
+def family(env_id: str) -> str:
+    """The family of an environment or data set: its name without task and version.
+
+    Example:
+        >>> family("cube-single-play-singletask-task2-v0"), family("pen-human-v1")
+        ('cube-single-play', 'pen-human')
+    """
+    return re.sub(r"(-singletask(-task\d+)?)?-v\d+$", "", env_id)
+
+
+def _table(name: str, env_id: str) -> dict[str, Any]:
+    tables = _tables()
+    if name not in tables:
+        raise unknown_name("agent with presets", name, tables)
+    if family(env_id) not in tables[name]:
+        raise unknown_name(f"environment with a {name} preset", family(env_id), tables[name])
+    return tables[name][family(env_id)]
+
+
+def preset(name: str, env_id: str) -> dict[str, Any]:
+    """The published options of a recipe on an environment, for ``agents.build``.
+
+    Args:
+        name: of the recipe.
+        env_id: of an environment or data set, any task.
+
+    Raises:
+        ConfigError: no published value for this method or environment, with the nearest names.
+
+    Example:
+        >>> preset("fql", "cube-single-play-singletask-v0")
+        {'alpha': 300.0}
+
+    Source: FQL, IFQL, FBRAC: arXiv 2502.02538; GFP: arXiv 2512.03973; see the head of ``presets.toml``.
+    """
+    return {key: value for key, value in _table(name, env_id).items() if key != "batch_size"}
+
+
+def preset_batch_size(name: str, env_id: str) -> int:
+    """The published batch size, 256 almost everywhere.
+
+    Example:
+        >>> preset_batch_size("gfp", "cube-triple-play-singletask-v0")
+        1024
+    """
+    return int(_table(name, env_id).get("batch_size", DEFAULT_BATCH_SIZE))
