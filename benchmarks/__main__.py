@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import argparse
 import platform
+import re
 from functools import partial
+from pathlib import Path
 
 import tensordict
 import torch
@@ -46,6 +48,13 @@ def update_flops(agent: fp.Agent, batch: TensorDict) -> int:
     return int(counter.get_total_flops())
 
 
+def machine() -> str:
+    """The processor, by the name that the system gives it."""
+    cpuinfo = Path("/proc/cpuinfo")
+    name = re.search(r"model name\s*: (.*)", cpuinfo.read_text() if cpuinfo.exists() else "")
+    return name.group(1) if name else platform.processor() or platform.machine()
+
+
 def main() -> None:
     """Measure and print one table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
@@ -73,7 +82,7 @@ def main() -> None:
     seconds = fastest({"product": partial(torch.mm, left, right), **variants}, chunks=args.chunks)
     rate = 2 * args.batch * width * width / seconds["product"]
 
-    print(f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} thread")
+    print(f"{machine()}, {torch.get_num_threads()} thread")
     print(
         f"Python {platform.python_version()}, torch {torch.__version__}, "
         f"tensordict {tensordict.__version__}, flowpolicy {__version__}"
