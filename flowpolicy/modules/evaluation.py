@@ -134,12 +134,13 @@ class Evaluation:
 
     def policy_values(self, critic: Critic, actor: Actor) -> Tensor:
         """The values of the action of ``actor``, ``[E, *B, 1]``; gradient reaches the actor, never the critic."""
-        critic, actor = unfrozen(critic), unfrozen(actor)
+        view, actor = frozen(critic), unfrozen(actor)
 
         def compute() -> Tensor:
-            return frozen(critic).values(self.observation(critic), self.policy_action(actor))
+            return view.values(self.observation(critic), self.policy_action(actor))
 
-        return self._once("policy_values", critic, actor, compute, live=self._is_live(actor))
+        live = self._is_live(actor)
+        return self._once("policy_values", unfrozen(critic), actor, compute, live=live)
 
     def reference_values(self, critic: Critic, actor: Actor) -> Tensor:
         """The values of the action of ``actor``, ``[E, *B, 1]``, without any gradient."""
