@@ -78,13 +78,21 @@ class Dataset:
         entries = complete(entries, source)
         check_transitions(source, entries)
         blocks, columns = pack(entries)
-        self._assemble(blocks, columns, info or DatasetInfo())
+        episode = entries["episode"]
+        info = replace(
+            info or DatasetInfo(),
+            transitions=len(episode),
+            episodes=1 + int((episode[1:] != episode[:-1]).sum()),
+            obs_dim=entries["observation"].shape[1],
+            act_dim=entries["action"].shape[1],
+        )
+        self._assemble(blocks, columns, info)
 
     @classmethod
     def from_blocks(
         cls, blocks: Mapping[str, Tensor], columns: Sequence[Column], info: DatasetInfo
     ) -> Dataset:
-        """A data set around blocks that were checked before, without a copy."""
+        """A data set around blocks that were checked and counted before, without a copy."""
         dataset = cls.__new__(cls)
         dataset._assemble(blocks, columns, info)  # noqa: SLF001  (an instance of this class)
         return dataset
@@ -99,15 +107,7 @@ class Dataset:
             for name, members in by_block(self._columns)
         ]
         self._device = next(iter(self._blocks.values())).device
-        widths = {c.key: c.width for c in self._columns}
-        episode = self.entries()["episode"]
-        self.info = replace(
-            info,
-            transitions=len(episode),
-            episodes=1 + int((episode[1:] != episode[:-1]).sum()),
-            obs_dim=widths["observation"],
-            act_dim=widths["action"],
-        )
+        self.info = info
 
     # --- batches ---------------------------------------------------------------------------------
 
@@ -226,14 +226,14 @@ class Dataset:
             layout[key] = values
         return layout
 
-    def to_replay_buffer(self, batch_size: int = 256, **options: Any) -> ReplayBuffer:
+    def to_replay_buffer(self, batch_size: int | None = 256, **options: Any) -> ReplayBuffer:
         """A TorchRL replay buffer around the same storage, without a copy, that refuses writes.
 
         A plain :class:`torchrl.data.ReplayBuffer`, whose batches have the keys of the data and no
         others, so that they can be joined with those of another buffer.
 
         Args:
-            batch_size: rows per batch.
+            batch_size: rows per batch; ``None`` leaves it to each call of ``sample``.
             options: passed on, for instance ``sampler=SliceSampler(traj_key="episode", ...)``,
                 ``transform`` or ``prefetch``.
         """

@@ -30,6 +30,8 @@ def concat(datasets: Sequence[Dataset]) -> Dataset:
         name=" + ".join(names),
         split=splits[0] if len(splits) == 1 else None,
         files=files,
+        transitions=sum(len(dataset) for dataset in datasets),
+        episodes=sum(dataset.info.episodes for dataset in datasets),
     )
     joined = Dataset.from_blocks(blocks, first.columns, info)
     episode, begin, offset = joined.entries()["episode"], 0, 0

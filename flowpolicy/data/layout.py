@@ -15,6 +15,20 @@ Key = str | tuple[str, str]
 BLOCK_DTYPES = {"real": torch.float32, "flag": torch.bool, "count": torch.int64}
 
 
+#: The order inside the blocks, so that equal data are equal byte by byte; others follow by name.
+ORDER: tuple[Key, ...] = (
+    "observation",
+    "action",
+    ("next", "observation"),
+    ("next", "reward"),
+    ("next", "terminated"),
+    ("next", "truncated"),
+    ("next", "done"),
+    "episode",
+    "steps_to_next_obs",
+)
+
+
 @dataclass(frozen=True)
 class Column:
     """The place of one entry: ``width`` columns of a block; a flat one is seen as ``[*B]``."""
@@ -47,7 +61,7 @@ def pack(entries: Mapping[Key, Tensor]) -> tuple[dict[str, Tensor], tuple[Column
     """
     columns = sorted(
         (column_for(key, values) for key, values in entries.items()),
-        key=lambda column: list(BLOCK_DTYPES).index(column.block),
+        key=position,
     )
     blocks = {
         name: torch.cat(
@@ -56,6 +70,12 @@ def pack(entries: Mapping[Key, Tensor]) -> tuple[dict[str, Tensor], tuple[Column
         for name, members in by_block(columns)
     }
     return blocks, tuple(columns)
+
+
+def position(column: Column) -> tuple[int, int, str]:
+    """Where a column sorts: by block, then in the usual order, then by name."""
+    place = ORDER.index(column.key) if column.key in ORDER else len(ORDER)
+    return list(BLOCK_DTYPES).index(column.block), place, repr(column.key)
 
 
 def by_block(columns: Iterable[Column]) -> list[tuple[str, list[Column]]]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import sys
+import warnings
 from pathlib import Path
 
 from flowpolicy.data.names import DatasetName
@@ -64,8 +66,13 @@ def fetch(name: DatasetName, folder: Path) -> None:
     import ogbench
 
     try:
-        with contextlib.redirect_stdout(sys.stderr):  # results alone belong on stdout
+        with (
+            contextlib.redirect_stdout(sys.stderr),  # results alone belong on stdout
+            warnings.catch_warnings(),
+        ):
+            warnings.simplefilter("ignore", ResourceWarning)  # OGBench does not close its files,
             ogbench.download_datasets([name.stem], str(folder))
+            gc.collect()  # so their last bytes are on disk only once they are collected
     except OSError as error:  # urllib's errors are among them
         raise DataError(
             f"{name.stem} could not be downloaded into {folder} ({error}). Put "

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import lzma
+import struct
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -15,6 +17,17 @@ from flowpolicy.errors import DataError
 
 #: Deflate cannot shrink by more than this; a larger claim is no honest file.
 MOST_COMPRESSION = 1100
+#: What zipfile, its decompressors and numpy raise at content that is not what it should be.
+DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+    EOFError,
+    OSError,
+    RuntimeError,  # encrypted, or (NotImplementedError) an unknown compression
+    ValueError,
+)
 REMEDY = "Delete the file and download or generate it again."
 
 
@@ -38,11 +51,15 @@ def read_npz(
                 )
             wanted = [*required, *(key for key in optional if key in members)]
             return {key: read_member(path, archive, members[key], key) for key in wanted}
+    except DataError:
+        raise
     except FileNotFoundError:
         raise DataError(f"{path}: no such file.") from None
     except IsADirectoryError:
         raise DataError(f"{path}: is a folder, not an .npz file.") from None
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+    except PermissionError:
+        raise DataError(f"{path}: may not be read by this user.") from None
+    except DAMAGE as error:
         raise DataError(explain(path, error)) from error
 
 

@@ -59,13 +59,14 @@ def open_saved(path: Path) -> Dataset:
         )
     columns = [column_from(record) for record in json.loads(metadata["columns"])]
     widths = {name: sum(c.width for c in columns if c.block == name) for name in blocks}
+    info = DatasetInfo.from_dict(json.loads(metadata["info"]))
     for name, block in blocks.items():
-        if block.dtype != BLOCK_DTYPES.get(name) or block.shape[1:] != (widths[name],):
+        expected = (info.transitions, widths[name])
+        if block.dtype != BLOCK_DTYPES.get(name) or block.shape != expected:
             raise DataError(
                 f"{path}: block {name!r} is {block.dtype} {list(block.shape)}, which is not what "
-                f"its columns say ({widths[name]} wide). Write the file again with Dataset.save."
+                f"its description says ({list(expected)}). Write the file again with Dataset.save."
             )
-    info = DatasetInfo.from_dict(json.loads(metadata["info"]))
     return Dataset.from_blocks(blocks, columns, info)
 
 

@@ -16,6 +16,13 @@ from flowpolicy.data.ogbench import Split, load
 from flowpolicy.errors import DataError
 
 
+class AvailableDatasets:
+    """The class attribute that TorchRL's data sets have; OGBench is asked when it is read."""
+
+    def __get__(self, instance: object, owner: type | None = None) -> list[str]:
+        return available()
+
+
 class OGBenchExperienceReplay(BaseDatasetExperienceReplay):
     """An OGBench single-task data set behind TorchRL's replay buffer interface.
 
@@ -46,6 +53,8 @@ class OGBenchExperienceReplay(BaseDatasetExperienceReplay):
         torch.Size([8, 1])
     """
 
+    available_datasets = AvailableDatasets()
+
     def __init__(
         self,
         dataset_id: str,
@@ -69,8 +78,6 @@ class OGBenchExperienceReplay(BaseDatasetExperienceReplay):
         options.setdefault("writer", ImmutableDatasetWriter())
         storage = TensorStorage(self.dataset.as_tensordict())
         super().__init__(storage=storage, batch_size=batch_size, **options)
-
-    available_datasets = property(lambda _: available())
 
     @property
     def data_path_root(self) -> Path:
