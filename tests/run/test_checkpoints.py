@@ -1,0 +1,334 @@
+"""Agents go on exactly where their checkpoint was written."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import flowpolicy as fp
+from flowpolicy.agents import Agent
+from flowpolicy.checkpoint import Checkpoints, DamagedCheckpointError, agent_to_files
+from flowpolicy.checkpoint.agent_files import agent_from_files
+from flowpolicy.checkpoint.optimizer_state import optimizer_to_state
+from flowpolicy.errors import CheckpointError
+from tests.run.conftest import learn, tiny_agent
+
+RECIPES = sorted(fp.agents.RECIPES)
+
+
+def same(one: Agent, other: Agent) -> bool:
+    a, b = one.state_dict(), other.state_dict()
+    moments_a, _ = optimizer_to_state(one.optimizer)
+    moments_b, _ = optimizer_to_state(other.optimizer)
+    return all(
+        set(x) == set(y) and all(torch.equal(x[name], y[name]) for name in x)
+        for x, y in ((a, b), (moments_a, moments_b))
+    )
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_resume_is_exact_to_the_bit(name, tmp_path):
+    agent, batches = tiny_agent(0, name), torch.Generator().manual_seed(5)
+    learn(agent, batches, 4)
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(agent, generators={"batches": batches})
+
+    resumed, other_batches = tiny_agent(1, name), torch.Generator().manual_seed(6)
+    learn(resumed, other_batches, 2)
+    assert not same(agent, resumed)
+    checkpoints.load(resumed, generators={"batches": other_batches})
+    assert same(agent, resumed)
+    assert resumed.step == 4
+
+    learn(agent, batches, 3)
+    learn(resumed, other_batches, 3)
+    assert same(agent, resumed)
+
+
+@pytest.mark.parametrize("dropped", ["model", "optimizer", "noise", "batches"])
+def test_every_part_matters(dropped, tmp_path):
+    agent, batches = tiny_agent(0), torch.Generator().manual_seed(5)
+    learn(agent, batches, 4)
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(agent, generators={"batches": batches})
+    resumed, other_batches = tiny_agent(1), torch.Generator().manual_seed(6)
+    learn(resumed, other_batches, 2)
+    before_model = {k: v.clone() for k, v in resumed.state_dict().items()}
+    before_optimizer = resumed.optimizer.state_dict()
+    before_noise = resumed.noise.state_dict()
+    before_batches = other_batches.get_state()
+    checkpoints.load(resumed, generators={"batches": other_batches})
+    if dropped == "model":
+        resumed.load_state_dict(before_model)
+    elif dropped == "optimizer":
+        resumed.optimizer.load_state_dict(before_optimizer)
+    elif dropped == "noise":
+        resumed.noise.load_state_dict(before_noise)
+    else:
+        other_batches.set_state(before_batches)
+    learn(agent, batches, 2)
+    learn(resumed, other_batches, 2)
+    assert not same(agent, resumed)
+
+
+def test_global_generators_continue(tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    random.seed(1)
+    np.random.seed(1)  # noqa: NPY002
+    torch.manual_seed(1)
+    random.gauss(0, 1)
+    checkpoints.save(tiny_agent())
+    torch.manual_seed(1)
+
+    def draw():
+        return random.gauss(0, 1), np.random.normal(), torch.rand(1).item()  # noqa: NPY002
+
+    agent = tiny_agent()
+    checkpoints.load(agent)
+    first = draw()
+    assert draw() != first
+    checkpoints.load(agent)
+    assert draw() == first
+
+
+def test_another_architecture_is_refused_and_nothing_changes(tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(tiny_agent(0))
+    wider = tiny_agent(1, hidden=(16, 24))
+    before = {k: v.clone() for k, v in wider.state_dict().items()}
+    with pytest.raises(
+        CheckpointError,
+        match=r"another architecture: '[\w.]+' is float32\[[\d, ]*16[\d, ]*\] in the checkpoint and "
+        r"float32\[[\d, ]*24[\d, ]*\] in the agent",
+    ):
+        checkpoints.load(wider)
+    assert all(torch.equal(v, before[k]) for k, v in wider.state_dict().items())
+
+
+def test_another_recipe_is_refused(tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(tiny_agent(0, "flow_bc"))
+    with pytest.raises(CheckpointError, match="the agent has 'networks.*the checkpoint does not"):
+        checkpoints.load(tiny_agent(0, "fql"))
+    checkpoints = Checkpoints(tmp_path / "fql")
+    checkpoints.save(tiny_agent(0, "fql"))
+    with pytest.raises(CheckpointError, match="it has 'networks.*the agent does not"):
+        checkpoints.load(tiny_agent(0, "flow_bc"))
+
+
+def test_another_type_is_refused(tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(tiny_agent())
+    with pytest.raises(CheckpointError, match=r"is float32\[.*\] in the checkpoint and float64\["):
+        checkpoints.load(tiny_agent().double())
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_never_written(tmp_path, value):
+    agent = tiny_agent()
+    name, parameter = next(iter(agent.named_parameters()))
+    with torch.no_grad():
+        parameter.view(-1)[3] = value
+    with pytest.raises(CheckpointError, match=f"1 of {parameter.numel()} values of '{name}' are"):
+        Checkpoints(tmp_path).save(agent)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_moments_that_are_not_finite_are_never_written(tmp_path):
+    agent = tiny_agent()
+    learn(agent, torch.Generator().manual_seed(0), 1)
+    next(iter(agent.optimizer.state.values()))["exp_avg"].fill_(float("nan"))
+    with pytest.raises(CheckpointError, match="values of 'exp_avg/networks"):
+        Checkpoints(tmp_path).save(agent)
+
+
+def test_unnamed_parameters_are_refused(tmp_path):
+    agent = tiny_agent()
+    agent.optimizer = torch.optim.Adam(agent.parameters())
+    with pytest.raises(CheckpointError, match="unnamed parameters; make it from"):
+        Checkpoints(tmp_path).save(agent)
+
+
+def test_moments_follow_names_not_positions():
+    agent = tiny_agent()
+    learn(agent, torch.Generator().manual_seed(0), 1)
+    files = agent_to_files(agent)
+    other = tiny_agent()
+    other.optimizer = torch.optim.Adam(reversed(list(other.trained_parameters())), fused=True)
+    with pytest.raises(CheckpointError, match="saved with parameter '.*' where the agent has '"):
+        agent_from_files(files, other, origin="checkpoint x")
+
+
+def test_an_optimizer_with_fewer_parameters_is_refused():
+    agent = tiny_agent()
+    files = agent_to_files(agent)
+    other = tiny_agent()
+    other.optimizer = torch.optim.Adam(list(other.trained_parameters())[:-1])
+    with pytest.raises(CheckpointError, match=r"saved with \d+ parameters, the agent has \d+"):
+        agent_from_files(files, other, origin="checkpoint x")
+
+
+def test_hyperparameters_come_back_as_they_were(tmp_path):
+    agent = tiny_agent(lr=0.5)
+    agent.optimizer.param_groups[0]["betas"] = (0.5, 0.75)
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(agent)
+    other = tiny_agent(lr=0.1)
+    checkpoints.load(other)
+    group = other.optimizer.param_groups[0]
+    assert (group["lr"], group["betas"]) == (0.5, (0.5, 0.75))
+
+
+def test_entries_that_are_no_tensors_are_refused(tmp_path, monkeypatch):
+    agent = tiny_agent()
+    monkeypatch.setattr(nn.Linear, "get_extra_state", lambda _: {"a": 1}, raising=False)
+    monkeypatch.setattr(nn.Linear, "set_extra_state", lambda *_: None, raising=False)
+    with pytest.raises(CheckpointError, match="is a dict; a checkpoint holds tensors"):
+        Checkpoints(tmp_path).save(agent)
+
+
+def save_steps(root: Path, steps: list[int], keep: int | None = None) -> Checkpoints:
+    checkpoints = Checkpoints(root, keep=keep)
+    for step in steps:
+        agent = tiny_agent(step)
+        agent.step = step
+        checkpoints.save(agent, config={"number": step})
+    return checkpoints
+
+
+def test_only_the_newest_stay_and_last_points_at_one(tmp_path):
+    checkpoints = save_steps(tmp_path, [1, 2, 3, 4], keep=2)
+    assert checkpoints.steps() == [3, 4]
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "last",
+        "step_00000003",
+        "step_00000004",
+    ]
+    assert (tmp_path / "last").readlink() == Path("step_00000004")
+
+
+def test_a_damaged_one_gives_way_to_the_one_before_and_says_so(tmp_path):
+    checkpoints = save_steps(tmp_path, [1, 2])
+    model = checkpoints.path(2) / "model.safetensors"
+    content = bytearray(model.read_bytes())
+    content[-1] ^= 1
+    model.write_bytes(content)
+    agent = tiny_agent(9)
+    with pytest.warns(UserWarning, match=r"model\.safetensors changed.*trying the one before it"):
+        loaded = checkpoints.load(agent)
+    assert (loaded.path.name, loaded.config) == ("step_00000001", {"number": 1})
+    with pytest.raises(DamagedCheckpointError, match=r"content of model\.safetensors changed"):
+        checkpoints.load(agent, step=2)
+
+
+def test_none_intact(tmp_path):
+    checkpoints = save_steps(tmp_path, [1])
+    (checkpoints.path(1) / "state.json").unlink()
+    with (
+        pytest.warns(UserWarning, match="trying the one before"),
+        pytest.raises(DamagedCheckpointError, match="none of the 1 checkpoints in .* is intact"),
+    ):
+        checkpoints.read()
+
+
+def test_none_at_all(tmp_path):
+    with pytest.raises(CheckpointError, match="no checkpoint in"):
+        Checkpoints(tmp_path / "nothing").read()
+    with pytest.raises(CheckpointError, match=r"no checkpoint of step 7 in .*; there are: 1, 2"):
+        save_steps(tmp_path, [1, 2]).read(7)
+
+
+def test_keep_must_keep_something(tmp_path):
+    with pytest.raises(CheckpointError, match="keep must be at least 1 checkpoint, got 0"):
+        Checkpoints(tmp_path, keep=0)
+
+
+def test_a_directory_without_an_agent_is_refused(tmp_path):
+    from flowpolicy.checkpoint import write_directory
+
+    write_directory(tmp_path / "step_00000001", {"config.json": b"{}"})
+    with pytest.raises(CheckpointError, match=r"has no model\.safetensors; it is not a checkpoint"):
+        Checkpoints(tmp_path).load(tiny_agent())
+
+
+def test_no_file_is_pickled(tmp_path):
+    agent = tiny_agent()
+    learn(agent, torch.Generator().manual_seed(0), 1)
+    path = Checkpoints(tmp_path).save(agent)
+    for file in path.iterdir():
+        if file.suffix == ".json":
+            json.loads(file.read_text())
+        else:
+            assert file.suffix == ".safetensors"
+            header = int.from_bytes(file.read_bytes()[:8], "little")
+            json.loads(file.read_bytes()[8 : 8 + header])
+
+
+SAVE_FOR_EVER = """
+import sys, torch
+from tests.run.conftest import tiny_agent
+from flowpolicy.checkpoint import Checkpoints
+torch.set_num_threads(1)
+agent, checkpoints = tiny_agent(0, hidden=(256, 256)), Checkpoints(sys.argv[1], keep=2)
+print("ready", flush=True)
+while True:
+    agent.step += 1
+    with torch.no_grad():
+        for tensor in agent.state_dict().values():
+            tensor.fill_(agent.step)
+    checkpoints.save(agent)
+"""
+
+
+@pytest.mark.parametrize("delay", [0.21, 0.43])
+def test_a_kill_while_saving_leaves_a_checkpoint(tmp_path, delay):
+    process = subprocess.Popen(
+        [sys.executable, "-c", SAVE_FOR_EVER, str(tmp_path)],
+        cwd=Path(__file__).parents[2],
+        stdout=subprocess.PIPE,
+    )
+    try:
+        assert process.stdout.readline() == b"ready\n"
+        checkpoints = Checkpoints(tmp_path)
+        for _ in range(600):
+            if len(checkpoints.steps()) >= 2:
+                break
+            time.sleep(0.05)
+        time.sleep(delay)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+    agent = tiny_agent(0, hidden=(256, 256))
+    loaded = checkpoints.load(agent)
+    assert agent.step == checkpoints.steps()[-1] >= 2
+    assert all(bool((v == agent.step).all()) for v in agent.state_dict().values())
+    assert loaded.path.name == f"step_{agent.step:08d}"
+    checkpoints.collect_leftovers()
+    assert not list(tmp_path.glob(".tmp-*"))
+
+
+def test_a_hand_made_agent_can_be_saved(tmp_path):
+    field = fp.VelocityField(3, 2, hidden=(8,))
+    optimizer = partial(torch.optim.SGD, lr=0.1, momentum=0.9)
+    agent = fp.Agent(fp.EulerSampler(field, 2), [fp.FlowMatchingLoss(field)], optimizer)
+    learn(agent, torch.Generator().manual_seed(0), 2)
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(agent)
+    other_field = fp.VelocityField(3, 2, hidden=(8,))
+    other = fp.Agent(
+        fp.EulerSampler(other_field, 2), [fp.FlowMatchingLoss(other_field)], optimizer
+    )
+    checkpoints.load(other)
+    assert same(agent, other)
