@@ -1,7 +1,8 @@
 """Parts and losses for reinforcement learning with flow-matching policies.
 
-An actor maps (observation, noise) to an action. A loss trains exactly the network it names and reads every other through a
-frozen view. Everything else is putting parts together; ``flowpolicy.agents`` holds the published methods, put together.
+An actor maps (observation, noise) to an action. A loss trains exactly the network it names and
+reads every other through a frozen view. Everything else is putting parts together;
+``flowpolicy.agents`` holds the published methods, put together.
 """
 
 from flowpolicy import agents as agents

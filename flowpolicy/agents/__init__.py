@@ -1,4 +1,4 @@
-"""Agents: losses, targets and an optimizer put together; and one recipe for each published method."""
+"""Agents: losses, targets and an optimizer put together; one recipe for each method."""
 
 from flowpolicy.agents.agent import Agent as Agent
 from flowpolicy.agents.blend import Blend as Blend

@@ -24,23 +24,31 @@ OptimizerFactory = Callable[[Iterable[tuple[str, nn.Parameter]]], torch.optim.Op
 class Agent(nn.Module):
     r"""Updates every network of its losses in one step.
 
-    .. math:: \theta \leftarrow \mathrm{optimizer}\Big(\theta,\ \nabla_\theta \sum_i L_i(\theta)\Big),\qquad
+    .. math::
+        \theta \leftarrow
+            \mathrm{optimizer}\Big(\theta,\ \nabla_\theta \sum_i L_i(\theta)\Big),\qquad
         \bar\phi \leftarrow (1 - \tau)\,\bar\phi + \tau\,\phi
 
-    All losses are evaluated with the parameters of before the step, there is one backward pass of their sum, target networks
-    move (towards those same parameters unless they were built with ``after_step=True``), and the optimizer steps.
+    All losses are evaluated with the parameters of before the step, there is one backward pass of
+    their sum, target networks move (towards those same parameters unless they were built with
+    ``after_step=True``), and the optimizer steps.
 
-    It is an assembly, not an abstraction: ``agent.loss`` is a TorchRL ``LossModule`` (``agent.loss.actor_network`` is the
-    policy), ``agent.policy`` goes into a collector, ``agent.optimizer`` is an ordinary optimizer. The agent owns every
-    network, so ``.to``, ``.double``, ``state_dict``, ``deepcopy`` and pickle of the agent cover all of them:
-    ``networks.<role>`` and ``targets.<role>`` in its state dict, where a role is what the losses call the network.
+    It is an assembly, not an abstraction: ``agent.loss`` is a TorchRL ``LossModule``
+    (``agent.loss.actor_network`` is the policy), ``agent.policy`` goes into a collector,
+    ``agent.optimizer`` is an ordinary optimizer. The agent owns every network, so ``.to``,
+    ``.double``, ``state_dict``, ``deepcopy`` and pickle of the agent cover all of them:
+    ``networks.<role>`` and ``targets.<role>`` in its state dict, where a role is what the losses
+    call the network.
 
     Args:
         policy: the actor to deploy.
         losses: their order does not matter.
-        optimizer: makes an optimizer of named parameters, e.g. ``partial(torch.optim.Adam, lr=3e-4)``.
-        networks: names of networks, where the losses' own (``actor``, ``field``, ``critic``, ``value``) would collide.
-        actors: further actors worth evaluating, such as the cloned flow; the policy is always among ``agent.actors``.
+        optimizer: makes an optimizer of named parameters, e.g. ``partial(torch.optim.Adam,
+            lr=3e-4)``.
+        networks: names of networks, where the losses' own (``actor``, ``field``, ``critic``,
+            ``value``) would collide.
+        actors: further actors worth evaluating, such as the cloned flow; the policy is always among
+            ``agent.actors``.
         seed: of the noise that ``update`` draws.
 
     Raises:
@@ -52,7 +60,9 @@ class Agent(nn.Module):
         >>> from tensordict import TensorDict
         >>> field = fp.VelocityField(3, 2, hidden=(16,))
         >>> agent = fp.Agent(policy=fp.EulerSampler(field), losses=[fp.FlowMatchingLoss(field)])
-        >>> batch = TensorDict(observation=torch.randn(8, 3), action=torch.zeros(8, 2), batch_size=[8])
+        >>> batch = TensorDict(
+        ...     observation=torch.randn(8, 3), action=torch.zeros(8, 2), batch_size=[8]
+        ... )
         >>> agent.update(batch)["loss_flow"].shape
         torch.Size([])
         >>> agent.act(torch.randn(4, 3)).shape, list(agent.networks)
@@ -84,8 +94,8 @@ class Agent(nn.Module):
             role = roles.get(id(target.source))
             if role is None:
                 raise ConfigError(
-                    f"Agent: a TargetNetwork follows a {type(target.source).__name__} that no loss trains. "
-                    "Build it from the network that is passed to the loss."
+                    f"Agent: a TargetNetwork follows a {type(target.source).__name__} that no loss "
+                    "trains. Build it from the network that is passed to the loss."
                 )
             self.targets[role] = target
         self.optimizer = optimizer(list(self.trained_parameters()))
@@ -106,7 +116,8 @@ class Agent(nn.Module):
             batch: with what the losses read; never written. Noise and times are drawn where absent.
 
         Returns:
-            Every loss and metric, detached, of batch size ``[]``. Nothing is read back from the device.
+            Every loss and metric, detached, of batch size ``[]``. Nothing is read back from the
+            device.
         """
         batch = self.noise.fill(batch, self.loss.draws(), self.loss.tensor_keys)
         metrics: TensorDictBase = self.loss(batch)
@@ -121,19 +132,20 @@ class Agent(nn.Module):
 
     @torch.no_grad()
     def act(self, observation: Tensor, noise: Tensor | None = None) -> Tensor:
-        """The policy's action: ``observation [*B, O][, noise] -> [*B, A]``; noise is drawn where absent."""
+        """The policy's action, ``observation [*B, O] -> [*B, A]``; absent noise is drawn."""
         if noise is None:
             noise = self.policy.draw_noise(observation)
         return self.policy.act(observation, noise)
 
     def _update_targets(self, *, after_step: bool) -> None:
         for target in self.targets.values():
-            if target.after_step == after_step:
+            if isinstance(target, TargetNetwork) and target.after_step == after_step:
                 target.update()
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Agent:
-        super()._apply(fn, recurse)
-        self.loss._apply(fn)  # coefficients and temperatures
+    def _apply(self, fn: Callable[[Tensor], Tensor], *args: bool, **kwargs: bool) -> Agent:
+        super()._apply(fn, *args, **kwargs)  # type: ignore[no-untyped-call]
+        # Coefficients and temperatures live in the losses, which are not registered here.
+        self.loss._apply(fn)  # noqa: SLF001
         for state in self.optimizer.state.values():
             for key, value in state.items():
                 if isinstance(value, Tensor):
@@ -152,8 +164,9 @@ def _owned_networks(
 ) -> dict[str, nn.Module]:
     """Every network behind the losses and the policy, each once, by role.
 
-    A network whose parameters all belong to others already (a sampler around a field, best-of-N around a flow and a critic)
-    is a view of those and gets no role. Smaller modules therefore come first.
+    A network whose parameters all belong to others already (a sampler around a field, best-of-N
+    around a flow and a critic) is a view of those and gets no role. Smaller modules therefore come
+    first.
     """
     candidates: list[tuple[str, nn.Module]] = list(loss.trained())
     for each in loss.losses:
@@ -174,8 +187,9 @@ def _owned_networks(
         role = trained_roles.get(id(network), fallback_role)
         if role in owned:
             raise ConfigError(
-                f"Agent: two different networks are called {role!r} ({type(owned[role]).__name__} and "
-                f"{type(network).__name__}). Name them with networks={{'my_{role}': ..., ...}}."
+                f"Agent: two different networks are called {role!r} "
+                f"({type(owned[role]).__name__} and {type(network).__name__}). "
+                f"Name them with networks={{'my_{role}': ..., ...}}."
             )
         owned[role] = network
         covered |= {id(p) for p in network.parameters()}

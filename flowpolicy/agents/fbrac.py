@@ -1,15 +1,19 @@
 r"""Flow behaviour-regularised actor-critic.
 
 .. math::
-    y &= r + \gamma^n (1 - \text{terminated})\, \mathrm{agg}_k\, \bar Q_k(s', \mathrm{clip}(\mathrm{ODE}_\theta(s', z'))) \\
+    y &= r + \gamma^n (1 - \text{terminated})\,
+        \mathrm{agg}_k\, \bar Q_k(s', \mathrm{clip}(\mathrm{ODE}_\theta(s', z'))) \\
     L_Q &= \big\langle (Q_k(s, a) - y)^2 \big\rangle_{k, B} \\
     L_\theta &= \alpha \big\langle \tfrac1A \|v_\theta(s, x_t, t) - (a - x_0)\|^2 \big\rangle_B
-        - \lambda \big\langle \tfrac1E \textstyle\sum_k Q_k(s, \mathrm{clip}(\mathrm{ODE}_\theta(s, z))) \big\rangle_B
+        - \lambda \big\langle \tfrac1E \textstyle\sum_k
+            Q_k(s, \mathrm{clip}(\mathrm{ODE}_\theta(s, z))) \big\rangle_B
 
-One flow clones the data and climbs the critics, with gradient through all of its Euler steps and the final clip.
+One flow clones the data and climbs the critics, with gradient through all of its Euler steps and
+the final clip.
 
-Source: the baseline FBRAC of Park, Li, Levine, "Flow Q-learning", ICML 2025, arXiv 2502.02538, equation 6 (no code of theirs);
-coefficients of the form ``-Q / alpha`` elsewhere are this times a constant, which Adam removes.
+Source: the baseline FBRAC of Park, Li, Levine, "Flow Q-learning", ICML 2025, arXiv 2502.02538,
+equation 6 (no code of theirs); coefficients of the form ``-Q / alpha`` elsewhere are this times a
+constant, which Adam removes.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@ r"""Behaviour cloning with a flow.
     L = \big\langle \tfrac1A \|v_\theta(s, x_t, t) - (a - x_0)\|^2 \big\rangle,\qquad
     \pi(s) = \mathrm{clip}(\mathrm{ODE}_\theta(s, z))
 
-Source: Lipman et al., "Flow matching for generative modeling", 2022, arXiv 2210.02747; as the behaviour part of Park, Li,
-Levine, "Flow Q-learning", ICML 2025, arXiv 2502.02538.
+Source: Lipman et al., "Flow matching for generative modeling", 2022, arXiv 2210.02747; as the
+behaviour part of Park, Li, Levine, "Flow Q-learning", ICML 2025, arXiv 2502.02538.
 """
 
 from __future__ import annotations

@@ -1,19 +1,22 @@
 r"""Flow Q-learning.
 
 .. math::
-    y &= r + \gamma^n (1 - \text{terminated})\, \mathrm{agg}_k\, \bar Q_k(s', \mathrm{clip}(\mu_\omega(s', z'))) \\
+    y &= r + \gamma^n (1 - \text{terminated})\,
+        \mathrm{agg}_k\, \bar Q_k(s', \mathrm{clip}(\mu_\omega(s', z'))) \\
     L_Q &= \big\langle (Q_k(s, a) - y)^2 \big\rangle_{k, B} \\
     L_\text{flow} &= \big\langle \tfrac1A \|v_\theta(s, x_t, t) - (a - x_0)\|^2 \big\rangle_B \\
-    L_\omega &= \alpha \big\langle \tfrac1A \|\mu_\omega(s, z) - \mathrm{sg}[\mathrm{ODE}_\theta(s, z)]\|^2 \big\rangle_B
-        - \lambda \big\langle \tfrac1E \textstyle\sum_k Q_k(s, \mathrm{clip}(\mu_\omega(s, z))) \big\rangle_B
+    L_\omega &= \alpha \big\langle \tfrac1A
+        \|\mu_\omega(s, z) - \mathrm{sg}[\mathrm{ODE}_\theta(s, z)]\|^2 \big\rangle_B
+        - \lambda \big\langle \tfrac1E \textstyle\sum_k
+            Q_k(s, \mathrm{clip}(\mu_\omega(s, z))) \big\rangle_B
 
-A flow clones the data; a one-step policy is distilled from it with the same noise and climbs the critics. Only the one-step
-policy acts.
+A flow clones the data; a one-step policy is distilled from it with the same noise and climbs the
+critics. Only the one-step policy acts.
 
 Source: Park, Li, Levine, "Flow Q-learning", ICML 2025, arXiv 2502.02538, and the authors' code.
 
-Differences from the authors' code: none in the update. Their metric ``mse``, which costs a network pass of its own, is not
-computed.
+Differences from the authors' code: none in the update. Their metric ``mse``, which costs a network
+pass of its own, is not computed.
 """
 
 from __future__ import annotations
@@ -50,7 +53,8 @@ def fql(
         act_dim: ``A``.
         hidden: hidden sizes of every network.
         flow_steps: Euler steps from noise to action.
-        alpha: strength of the behaviour constraint; 10 to 30,000 without a scale, 0.03 to 10 with ``inverse_mean_abs``.
+        alpha: strength of the behaviour constraint; 10 to 30,000 without a scale, 0.03 to 10 with
+            ``inverse_mean_abs``.
         discount: per environment step.
         tau: speed of the target critics.
         aggregation: of the target critics; ``min_value`` for adroit and antmaze-large and -giant.

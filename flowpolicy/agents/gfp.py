@@ -4,19 +4,24 @@ r"""Guided flow policy.
     \lambda &= \mathrm{sg}\big[1 / \langle |\mathrm{agg}_k\, Q_k(s, \hat a)| \rangle_B\big],\qquad
         \hat a = \mathrm{clip}(\mu_\theta(s, z)) \\
     g &= \operatorname{sigmoid}\big(\tfrac\lambda\eta (\bar Q(s, a) - \bar Q_\text{ref}(s))\big) \\
-    L_\text{VaBC} &= \big\langle g\, \tfrac1A \|v_\omega(s, x_t, t) - (a - x_0)\|^2 \big\rangle_B \\
-    L_\text{actor} &= \alpha \big\langle \tfrac1A \|\mu_\theta(s, z) - \mathrm{sg}[\mathrm{ODE}_\omega(s, z)]\|^2
-        \big\rangle_B - \lambda \big\langle \mathrm{agg}_k\, Q_k(s, \hat a) \big\rangle_B \\
+    L_\text{VaBC} &= \big\langle g\,
+        \tfrac1A \|v_\omega(s, x_t, t) - (a - x_0)\|^2 \big\rangle_B \\
+    L_\text{actor} &= \alpha \big\langle \tfrac1A
+        \|\mu_\theta(s, z) - \mathrm{sg}[\mathrm{ODE}_\omega(s, z)]\|^2 \big\rangle_B
+        - \lambda \big\langle \mathrm{agg}_k\, Q_k(s, \hat a) \big\rangle_B \\
     L_Q &= \big\langle (Q_k(s, a) - y)^2 \big\rangle_{k, B},\qquad
-        y = r + \gamma^n (1 - \text{terminated})\, \mathrm{combine}_p\, \bar Q(s', \mu_p(s', z'))
+        y = r + \gamma^n (1 - \text{terminated})\,
+            \mathrm{combine}_p\, \bar Q(s', \mu_p(s', z'))
 
-FQL whose clone prefers the data actions that are better than the policy's (value-aware behaviour cloning, VaBC).
+FQL whose clone prefers the data actions that are better than the policy's (value-aware behaviour
+cloning, VaBC).
 
-Source: Nguimatsia Tiofack, Le Hellard, Schramm, Perrin-Gilbert, Carpentier, "Guided flow policy", ICLR 2026, arXiv
-2512.03973, and the authors' code.
+Source: Nguimatsia Tiofack, Le Hellard, Schramm, Perrin-Gilbert, Carpentier, "Guided flow policy",
+ICLR 2026, arXiv 2512.03973, and the authors' code.
 
-Differences from the authors' code: the clone's bootstrap action is that of the next observation, as in the paper; their release
-generates it from the current one, which ``bootstrap_flow=FromCurrentObservation`` reproduces.
+Differences from the authors' code: the clone's bootstrap action is that of the next observation, as
+in the paper; their release generates it from the current one, which
+``bootstrap_flow=FromCurrentObservation`` reproduces.
 """
 
 from __future__ import annotations
@@ -74,7 +79,8 @@ def gfp(
         discount: per environment step.
         tau: speed of the target critics.
         aggregation: of the critics, everywhere.
-        bootstrap: which policies' values enter the critics' target; ``Blend(("actor", "flow"))`` is the conservative one.
+        bootstrap: which policies' values enter the critics' target; ``Blend(("actor", "flow"))`` is
+            the conservative one.
         reference: which policies' values data actions are compared with.
         bootstrap_flow: wraps the flow where it bootstraps.
         lr: Adam's learning rate.

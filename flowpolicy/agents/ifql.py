@@ -1,16 +1,19 @@
 r"""Implicit flow Q-learning.
 
 .. math::
-    L_V &= \big\langle |\kappa - \mathbb 1[q < V(s)]|\,(q - V(s))^2 \big\rangle_B,\qquad q = \min_k \bar Q_k(s, a) \\
-    L_Q &= \Big\langle \sum_k \big(Q_k(s, a) - r - \gamma^n (1 - \text{terminated})\, V(s')\big)^2 \Big\rangle_B \\
+    L_V &= \big\langle |\kappa - \mathbb 1[q < V(s)]|\,(q - V(s))^2 \big\rangle_B,\qquad
+        q = \min_k \bar Q_k(s, a) \\
+    L_Q &= \Big\langle \sum_k
+        \big(Q_k(s, a) - r - \gamma^n (1 - \text{terminated})\, V(s')\big)^2 \Big\rangle_B \\
     L_\text{flow} &= \big\langle \tfrac1A \|v_\theta(s, x_t, t) - (a - x_0)\|^2 \big\rangle_B \\
-    \pi(s) &= \arg\max_{a_i} \min_k Q_k(s, a_i),\qquad a_i = \mathrm{clip}(\mathrm{ODE}_\theta(s, z_i)),\quad i = 1..N
+    \pi(s) &= \arg\max_{a_i} \min_k Q_k(s, a_i),\qquad
+        a_i = \mathrm{clip}(\mathrm{ODE}_\theta(s, z_i)),\quad i = 1..N
 
 The values of IQL, a cloned flow, and the critics' choice among its proposals: IDQL with a flow.
 
-Source: the baseline IFQL of Park, Li, Levine, "Flow Q-learning", ICML 2025, arXiv 2502.02538, and the authors' code;
-Kostrikov, Nair, Levine, "Offline reinforcement learning with implicit Q-learning", 2021, arXiv 2110.06169;
-Hansen-Estruch et al., "IDQL", 2023, arXiv 2304.10573.
+Source: the baseline IFQL of Park, Li, Levine, "Flow Q-learning", ICML 2025, arXiv 2502.02538, and
+the authors' code; Kostrikov, Nair, Levine, "Offline reinforcement learning with implicit
+Q-learning", 2021, arXiv 2110.06169; Hansen-Estruch et al., "IDQL", 2023, arXiv 2304.10573.
 
 Differences from the authors' code: the policy takes any batch of observations, theirs a single one.
 """

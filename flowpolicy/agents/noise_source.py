@@ -61,7 +61,7 @@ class NoiseSource:
         return with_draws(batch, draws, keys, generator=self.generator(like.device))
 
     def state_dict(self) -> dict[str, Any]:
-        """The seed and every generator's state: ``{"seed": int, "generators": {device: uint8 tensor}}``."""
+        """``{"seed": int, "generators": {device: uint8 tensor}}``."""
         states = {name: generator.get_state() for name, generator in self._generators.items()}
         return {"seed": self._seed, "generators": states}
 
@@ -73,14 +73,17 @@ class NoiseSource:
         """
         if set(state) != {"seed", "generators"}:
             raise ConfigError(
-                f"NoiseSource: a state has the entries 'seed' and 'generators', got {sorted(state)}."
+                "NoiseSource: a state has the entries 'seed' and 'generators', got "
+                f"{sorted(state)}."
             )
         self.seed(int(state["seed"]))
         saved: Mapping[str, Tensor] = state["generators"]
         for name, value in saved.items():
             self.generator(torch.device(name)).set_state(value)
 
-    def __getstate__(self) -> dict[str, Any]:  # generators themselves can be neither copied nor pickled everywhere
+    def __getstate__(
+        self,
+    ) -> dict[str, Any]:  # generators themselves can be neither copied nor pickled everywhere
         return self.state_dict()
 
     def __setstate__(self, state: dict[str, Any]) -> None:

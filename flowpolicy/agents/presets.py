@@ -1,4 +1,4 @@
-"""The published hyper-parameters, per method and family of environments; the numbers are in ``presets.toml``."""
+"""The published hyper-parameters, per method and family of environments."""
 
 from __future__ import annotations
 
@@ -51,7 +51,8 @@ def preset(name: str, env_id: str) -> dict[str, Any]:
         >>> preset("fql", "cube-single-play-singletask-v0")
         {'alpha': 300.0}
 
-    Source: FQL, IFQL, FBRAC: arXiv 2502.02538; GFP: arXiv 2512.03973; see the head of ``presets.toml``.
+    Source: FQL, IFQL, FBRAC: arXiv 2502.02538; GFP: arXiv 2512.03973; see the head of
+    ``presets.toml``.
     """
     return {key: value for key, value in _table(name, env_id).items() if key != "batch_size"}
 

@@ -51,6 +51,15 @@ NAMED_OPTIONS: dict[str, Mapping[str, Any]] = {
 """Options whose values are objects: ``option -> {name: object}``."""
 
 
+def _object_named(recipe: str, option: str, value: Any) -> Any:
+    names = NAMED_OPTIONS.get(option)
+    if names is None or not isinstance(value, str):
+        return value
+    if value not in names:
+        raise unknown_name(f"{option} of {recipe}", value, names)
+    return names[value]
+
+
 def build(name: str, obs_dim: int, act_dim: int, **options: Any) -> Agent:
     """An agent by the name of its recipe, with options as numbers and names.
 
@@ -58,7 +67,8 @@ def build(name: str, obs_dim: int, act_dim: int, **options: Any) -> Agent:
         name: of the recipe, a key of ``RECIPES``.
         obs_dim: ``O``.
         act_dim: ``A``.
-        options: keyword arguments of the recipe; objects may be given by the names in ``NAMED_OPTIONS``.
+        options: keyword arguments of the recipe; objects may be given by the names in
+            ``NAMED_OPTIONS``.
 
     Raises:
         ConfigError: an unknown recipe, option or name, with the nearest known.
@@ -70,15 +80,12 @@ def build(name: str, obs_dim: int, act_dim: int, **options: Any) -> Agent:
     if name not in RECIPES:
         raise unknown_name("agent", name, RECIPES)
     recipe = RECIPES[name]
-    known = [p.name for p in inspect.signature(recipe).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    known = [
+        p.name for p in inspect.signature(recipe).parameters.values() if p.kind is p.KEYWORD_ONLY
+    ]
     resolved = {}
     for option, value in options.items():
         if option not in known:
             raise unknown_name(f"option of {name}", option, known)
-        names = NAMED_OPTIONS.get(option)
-        if names is not None and isinstance(value, str):
-            if value not in names:
-                raise unknown_name(f"{option} of {name}", value, names)
-            value = names[value]
-        resolved[option] = value
+        resolved[option] = _object_named(name, option, value)
     return recipe(obs_dim, act_dim, **resolved)

@@ -27,7 +27,9 @@ def advantage_weight(
 
     Example:
         >>> import torch
-        >>> advantage_weight(torch.tensor([[1.0], [1e6]]), torch.zeros(2, 1), temperature=1.0, maximum=100.0)
+        >>> advantage_weight(
+        ...     torch.tensor([[1.0], [1e6]]), torch.zeros(2, 1), temperature=1.0, maximum=100.0
+        ... )
         tensor([[  2.7183],
                 [100.0000]])
 

@@ -81,8 +81,9 @@ class Pessimistic:
         >>> Pessimistic(0.5)(torch.tensor([1.0, 2.0, 3.0, 4.0]).view(4, 1, 1))
         tensor([[1.9410]])
 
-    Source: Li, Levine, "Q-learning with adjoint matching", ICLR 2026, arXiv 2601.14234 (the released code; the
-    paper's equation 26 prints a deviation that is smaller by the square root of ``E``).
+    Source: Li, Levine, "Q-learning with adjoint matching", ICLR 2026, arXiv 2601.14234 (the
+    released code; the paper's equation 26 prints a deviation that is smaller by the square root of
+    ``E``).
     """
 
     rho: float

@@ -25,8 +25,8 @@ def expectile_error(value: Tensor, target: Tensor, expectile: float) -> Tensor:
         tensor([[0.7500],
                 [0.2500]])
 
-    Source: Kostrikov, Nair, Levine, "Offline reinforcement learning with implicit Q-learning", 2021,
-    arXiv 2110.06169.
+    Source: Kostrikov, Nair, Levine, "Offline reinforcement learning with implicit Q-learning",
+    2021, arXiv 2110.06169.
     """
     difference = target - value
     weight = torch.where(difference < 0, 1.0 - expectile, expectile)

@@ -29,10 +29,12 @@ def unit_scale(values: Tensor) -> Tensor:
 
 
 def inverse_mean_abs(values: Tensor) -> Tensor:
-    r"""The inverse of the mean absolute value, :math:`\lambda = \mathrm{sg}[1 / \langle|q|\rangle_B]`.
+    r"""The inverse of the mean absolute value.
 
-    Makes the critic's term as large as one action unit whatever the rewards' scale, so that coefficients and
-    temperatures carry over between tasks.
+    .. math:: \lambda = \mathrm{sg}\big[1 / \langle|q|\rangle_B\big]
+
+    Makes the critic's term as large as one action unit whatever the rewards' scale, so that
+    coefficients and temperatures carry over between tasks.
 
     Args:
         values: ``[*B, 1]``.
@@ -45,7 +47,8 @@ def inverse_mean_abs(values: Tensor) -> Tensor:
         >>> inverse_mean_abs(torch.tensor([[-4.0], [2.0]]))
         tensor(0.3333)
 
-    Source: Fujimoto, Gu, "A minimalist approach to offline reinforcement learning", 2021, arXiv 2106.06860.
+    Source: Fujimoto, Gu, "A minimalist approach to offline reinforcement learning", 2021, arXiv
+    2106.06860.
     """
     mean = values.detach().abs().mean()
     # A critic that is exactly zero everywhere has no direction to scale.

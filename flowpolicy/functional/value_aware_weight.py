@@ -28,7 +28,9 @@ def value_aware_weight(
 
     Example:
         >>> import torch
-        >>> value_aware_weight(torch.tensor([[0.01]]), torch.zeros(1, 1), scale=1.0, temperature=0.1)
+        >>> value_aware_weight(
+        ...     torch.tensor([[0.01]]), torch.zeros(1, 1), scale=1.0, temperature=0.1
+        ... )
         tensor([[0.5250]])
 
     Source: Nguimatsia Tiofack et al., "Guided flow policy", ICLR 2026, arXiv 2512.03973.

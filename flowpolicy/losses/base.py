@@ -28,7 +28,7 @@ def with_draws(
     keys: BatchKeys,
     generator: torch.Generator | None = None,
 ) -> TensorDictBase:
-    """The batch with every missing draw drawn; a shallow copy if there was any, the caller's batch is not written."""
+    """The batch with every missing draw drawn: a shallow copy, the caller's is not written."""
     missing = {key: draw for key, draw in draws.items() if batch.get(key, None) is None}
     like = batch.get(keys.observation, None)
     if not missing or like is None:  # a missing observation is refused where it is read
@@ -47,28 +47,33 @@ class Loss(LossModule):
 
     .. math:: L = c \cdot \mathrm{reduce}_B\, \ell(s, a, \ldots)
 
-    A TorchRL ``LossModule`` with ordinary submodules: it goes into a ``Trainer`` as it is, ``set_keys`` renames what it
-    reads, and its parameters are those of the one network that it trains. Called with a TensorDict, or with its
-    ``in_keys`` as arguments, it returns a TensorDict without batch dimensions: ``loss_<name>`` with gradient, and metrics
-    named ``<name>_...`` without. Noise and time are read from the batch where present and drawn otherwise; the batch is
+    A TorchRL ``LossModule`` with ordinary submodules: it goes into a ``Trainer`` as it is,
+    ``set_keys`` renames what it reads, and its parameters are those of the one network that it
+    trains. Called with a TensorDict, or with its ``in_keys`` as arguments, it returns a TensorDict
+    without batch dimensions: ``loss_<name>`` with gradient, and metrics named ``<name>_...``
+    without. Noise and time are read from the batch where present and drawn otherwise; the batch is
     never written.
 
-    An implementation gives ``network``, ``per_sample`` and, where it needs them, ``draws`` and ``reads``. Moving or saving a
-    single loss concerns the network that it trains and no other; ``Agent`` does it for all.
+    An implementation gives ``network``, ``per_sample`` and, where it needs them, ``draws`` and
+    ``reads``. Moving or saving a single loss concerns the network that it trains and no other;
+    ``Agent`` does it for all.
 
     Args:
         name: the loss is reported as ``loss_<name>``.
-        coefficient: ``c``, at least 0. A buffer: ``loss.coefficient = 3.0`` changes it, also under compilation.
-        reduction: ``"mean"``, ``"sum"`` or ``"none"`` over the batch. A validity mask that TorchRL's samplers write, and
-            priority weights, are respected.
+        coefficient: ``c``, at least 0. A buffer: ``loss.coefficient = 3.0`` changes it, also under
+            compilation.
+        reduction: ``"mean"``, ``"sum"`` or ``"none"`` over the batch. A validity mask that
+            TorchRL's samplers write, and priority weights, are respected.
 
     Raises:
         ConfigError: a negative or non-finite coefficient, or an unknown reduction.
-        MissingKeyError, ShapeError: a batch that lacks an entry or holds one of another shape (in use).
+        MissingKeyError, ShapeError: a batch that lacks an entry or holds one of another shape (in
+            use).
     """
 
     role: ClassVar[str]
-    """What the trained network is to the agent: its name in checkpoints unless the agent is told another."""
+    """What the trained network is to the agent: its name in checkpoints unless the agent is told
+    another."""
 
     _AcceptedKeys = BatchKeys
     default_keys = BatchKeys
@@ -85,11 +90,13 @@ class Loss(LossModule):
         super().__init__()
         if not 0 <= coefficient < float("inf"):
             raise ConfigError(
-                f"{type(self).__name__}: coefficient must be finite and at least 0, got {coefficient!r}."
+                f"{type(self).__name__}: coefficient must be finite and at least 0, got "
+                f"{coefficient!r}."
             )
         if reduction not in ("mean", "sum", "none"):
             raise ConfigError(
-                f"{type(self).__name__}: reduction must be 'mean', 'sum' or 'none', got {reduction!r}."
+                f"{type(self).__name__}: reduction must be 'mean', 'sum' or 'none', got "
+                f"{reduction!r}."
             )
         self.name = name
         self.reduction = reduction
@@ -119,7 +126,8 @@ class Loss(LossModule):
     @in_keys.setter
     def in_keys(self, value: list[NestedKey]) -> None:
         raise ConfigError(
-            f"{type(self).__name__}: in_keys follow from the key names ({value!r} was given). Use set_keys."
+            f"{type(self).__name__}: in_keys follow from the key names ({value!r} was given). "
+            "Use set_keys."
         )
 
     def draws(self) -> Mapping[NestedKey, Draw]:
@@ -128,7 +136,7 @@ class Loss(LossModule):
 
     @abstractmethod
     def per_sample(self, evaluation: Evaluation) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss of each sample ``[*B, 1]``, and metrics that fell off on the way, one for each of ``metrics``."""
+        """The loss of each sample ``[*B, 1]``, and the ``metrics`` that fell off on the way."""
 
     def evaluate(self, evaluation: Evaluation) -> dict[str, Tensor]:
         """``loss_<name>`` and the metrics within an evaluation that other losses share."""
@@ -167,6 +175,5 @@ class Loss(LossModule):
 
     def extra_repr(self) -> str:
         """Name, coefficient and reduction."""
-        return (
-            f"name={self.name!r}, coefficient={float(self.coefficient):g}, reduction={self.reduction!r}"
-        )
+        coefficient = float(self.coefficient)
+        return f"name={self.name!r}, coefficient={coefficient:g}, reduction={self.reduction!r}"

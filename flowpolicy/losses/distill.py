@@ -21,12 +21,14 @@ from flowpolicy.paths.draws import Draw
 class DistillLoss(Loss):
     r"""Regresses an actor on a teacher's action for the same observation and the same noise.
 
-    .. math:: L = c\,\Big\langle \tfrac1A \big\|\mu_\omega(s, z) - \mathrm{sg}[a^\star]\big\|^2\Big\rangle_B,\qquad
-        a^\star = \mathrm{clip}(\mathrm{teacher}(s, z)),\quad z \sim \mathcal N(0, I)
+    .. math::
+        L = c\,\Big\langle \tfrac1A \big\|\mu_\omega(s, z) - a^\star\big\|^2\Big\rangle_B,\qquad
+        a^\star = \mathrm{sg}[\mathrm{clip}(\mathrm{teacher}(s, z))],\quad z \sim \mathcal N(0, I)
 
-    The student is compared *before* clipping, the teacher after it: this is what pulls the student back into the box.
-    Trains the actor; the teacher gets no gradient. Reads ``observation`` ``[*B, O]`` and where present ``noise``
-    ``[*B, *noise_shape]``. Metric: ``distill_error``, the loss without its coefficient.
+    The student is compared *before* clipping, the teacher after it: this is what pulls the student
+    back into the box. Trains the actor; the teacher gets no gradient. Reads ``observation`` ``[*B,
+    O]`` and where present ``noise`` ``[*B, *noise_shape]``. Metric: ``distill_error``, the loss
+    without its coefficient.
 
     Args:
         actor: the student.
@@ -36,8 +38,8 @@ class DistillLoss(Loss):
         name: reported as ``loss_<name>``.
 
     Raises:
-        ConfigError: a student and a teacher of different action or noise shapes, a negative coefficient, or an unknown
-            reduction.
+        ConfigError: a student and a teacher of different action or noise shapes, a negative
+            coefficient, or an unknown reduction.
         MissingKeyError, ShapeError: a batch that does not fit (in use).
 
     Example:
@@ -45,8 +47,12 @@ class DistillLoss(Loss):
         >>> import flowpolicy as fp
         >>> from tensordict import TensorDict
         >>> flow = fp.EulerSampler(fp.VelocityField(3, 2, hidden=(16,)), steps=10)
-        >>> loss = fp.DistillLoss(fp.OneStepActor(3, 2, hidden=(16,)), teacher=flow, coefficient=10.0)
-        >>> loss(TensorDict(observation=torch.randn(8, 3), batch_size=[8]))["loss_distill"].backward()
+        >>> loss = fp.DistillLoss(
+        ...     fp.OneStepActor(3, 2, hidden=(16,)), teacher=flow, coefficient=10.0
+        ... )
+        >>> loss(TensorDict(observation=torch.randn(8, 3), batch_size=[8]))[
+        ...     "loss_distill"
+        ... ].backward()
         >>> flow.field.net[0].weight.grad is None
         True
 

@@ -19,15 +19,17 @@ from flowpolicy.paths.draws import Draw
 
 @final
 class DPGLoss(Loss):
-    r"""Moves an actor to actions that the critics value more: the deterministic policy gradient, given the noise.
+    r"""Moves an actor to actions that the critics value more.
 
-    .. math:: L = -c\,\lambda\,\big\langle \mathrm{agg}_k\, Q_k(s, \mathrm{clip}(\mu_\omega(s, z)))\big\rangle_B,\qquad
-        \lambda = \mathrm{scale}(q)
+    .. math::
+        L = -c\,\lambda\,\big\langle \mathrm{agg}_k\, Q_k(s, a)\big\rangle_B,\qquad
+        a = \mathrm{clip}(\mu_\omega(s, z)),\quad \lambda = \mathrm{scale}(\mathrm{agg}_k\, Q_k)
 
-    Gradient passes the critics to the action, and from there the whole actor: with a flow sampler as actor, all its steps
-    (FBRAC). The critics get none; where the action is clipped, the actor gets none. Trains the actor. Reads
-    ``observation`` ``[*B, O]`` and where present ``noise`` ``[*B, *noise_shape]``. Metrics: ``dpg_value``, the batch mean of
-    the value, and ``dpg_scale``, ``lambda``.
+    The deterministic policy gradient, given the noise. Gradient passes the critics to the action,
+    and from there the whole actor: with a flow sampler as actor, all its steps (FBRAC). The critics
+    get none; where the action is clipped, the actor gets none. Trains the actor. Reads
+    ``observation`` ``[*B, O]`` and where present ``noise`` ``[*B, *noise_shape]``. Metrics:
+    ``dpg_value``, the batch mean of the value, and ``dpg_scale``, ``lambda``.
 
     Args:
         actor: the policy to improve.
@@ -46,14 +48,17 @@ class DPGLoss(Loss):
         >>> import torch
         >>> import flowpolicy as fp
         >>> from tensordict import TensorDict
-        >>> actor, critic = fp.OneStepActor(3, 2, hidden=(16,)), fp.CriticEnsemble(3, 2, hidden=(16,))
+        >>> actor, critic = (
+        ...     fp.OneStepActor(3, 2, hidden=(16,)),
+        ...     fp.CriticEnsemble(3, 2, hidden=(16,)),
+        ... )
         >>> loss = fp.DPGLoss(actor, critic, scale=fp.inverse_mean_abs)
         >>> loss(TensorDict(observation=torch.randn(8, 3), batch_size=[8]))["loss_dpg"].backward()
         >>> all(p.grad is None for p in critic.parameters())
         True
 
-    Source: Lillicrap et al., "Continuous control with deep reinforcement learning", 2015, arXiv 1509.02971; as part of
-    Park, Li, Levine, "Flow Q-learning", ICML 2025, arXiv 2502.02538.
+    Source: Lillicrap et al., "Continuous control with deep reinforcement learning", 2015, arXiv
+    1509.02971; as part of Park, Li, Levine, "Flow Q-learning", ICML 2025, arXiv 2502.02538.
     """
 
     role: ClassVar[str] = "actor"

@@ -19,11 +19,13 @@ from flowpolicy.modules.value_network import ValueNetwork
 class ExpectileLoss(Loss):
     r"""Regresses the state's value on an upper expectile of the data actions' values.
 
-    .. math:: L = c\,\big\langle |\kappa - \mathbb 1[q < V_\psi(s)]|\,(q - V_\psi(s))^2\big\rangle_B,\qquad
+    .. math::
+        L = c\,\big\langle
+            |\kappa - \mathbb 1[q < V_\psi(s)]|\,(q - V_\psi(s))^2\big\rangle_B,\qquad
         q = \mathrm{sg}[\mathrm{agg}_k\, \bar Q_k(s, a)]
 
-    Trains the value. Reads ``observation`` ``[*B, O]`` and ``action`` ``[*B, A]``. Metrics: ``value_mean``, ``value_min``,
-    ``value_max`` and ``value_target``, the mean of ``q``.
+    Trains the value. Reads ``observation`` ``[*B, O]`` and ``action`` ``[*B, A]``. Metrics:
+    ``value_mean``, ``value_min``, ``value_max`` and ``value_target``, the mean of ``q``.
 
     Args:
         value: the state value to train.
@@ -43,11 +45,16 @@ class ExpectileLoss(Loss):
         >>> import flowpolicy as fp
         >>> from tensordict import TensorDict
         >>> critic = fp.CriticEnsemble(3, 2, hidden=(16,))
-        >>> loss = fp.ExpectileLoss(fp.ValueNetwork(3, hidden=(16,)), fp.TargetNetwork(critic), expectile=0.9)
-        >>> batch = TensorDict(observation=torch.randn(8, 3), action=torch.zeros(8, 2), batch_size=[8])
+        >>> loss = fp.ExpectileLoss(
+        ...     fp.ValueNetwork(3, hidden=(16,)), fp.TargetNetwork(critic), expectile=0.9
+        ... )
+        >>> batch = TensorDict(
+        ...     observation=torch.randn(8, 3), action=torch.zeros(8, 2), batch_size=[8]
+        ... )
         >>> loss(batch)["loss_value"].backward()
 
-    Source: Kostrikov, Nair, Levine, "Offline reinforcement learning with implicit Q-learning", 2021, arXiv 2110.06169.
+    Source: Kostrikov, Nair, Levine, "Offline reinforcement learning with implicit Q-learning",
+    2021, arXiv 2110.06169.
     """
 
     role: ClassVar[str] = "value"

@@ -24,12 +24,13 @@ class FlowMatchingLoss(Loss):
     r"""Regresses a velocity field on the velocity of a path from noise to the data's action.
 
     .. math::
-        L = c\,\Big\langle g(s, a)\,\tfrac1A \big\|v_\theta(s, x_t, t) - \dot x_t\big\|^2\Big\rangle_B,\qquad
+        L = c\,\Big\langle g(s, a)\,\tfrac1A
+            \big\|v_\theta(s, x_t, t) - \dot x_t\big\|^2\Big\rangle_B,\qquad
         x_0 \sim \mathcal N(0, I),\quad t \sim U[0, 1],\quad x_1 = a
 
-    The mean over the action dimensions, as in all published code. Trains the field. Reads ``observation`` ``[*B, O]``,
-    ``action`` ``[*B, A]``, and where present ``x0`` ``[*B, A]`` and ``time`` ``[*B, 1]``. Metric: with a weight,
-    ``flow_weight``, its batch mean.
+    The mean over the action dimensions, as in all published code. Trains the field. Reads
+    ``observation`` ``[*B, O]``, ``action`` ``[*B, A]``, and where present ``x0`` ``[*B, A]`` and
+    ``time`` ``[*B, 1]``. Metric: with a weight, ``flow_weight``, its batch mean.
 
     Args:
         field: the velocity field.
@@ -49,13 +50,16 @@ class FlowMatchingLoss(Loss):
         >>> import flowpolicy as fp
         >>> from tensordict import TensorDict
         >>> loss = fp.FlowMatchingLoss(fp.VelocityField(3, 2, hidden=(16,)))
-        >>> batch = TensorDict(observation=torch.randn(8, 3), action=torch.zeros(8, 2), batch_size=[8])
+        >>> batch = TensorDict(
+        ...     observation=torch.randn(8, 3), action=torch.zeros(8, 2), batch_size=[8]
+        ... )
         >>> sorted(loss(batch).keys())
         ['loss_flow']
         >>> loss(batch)["loss_flow"].backward()
 
-    Source: Lipman et al., "Flow matching for generative modeling", 2022, arXiv 2210.02747; weighted, the VaBC loss of
-    Nguimatsia Tiofack et al., "Guided flow policy", ICLR 2026, arXiv 2512.03973.
+    Source: Lipman et al., "Flow matching for generative modeling", 2022, arXiv 2210.02747;
+    weighted, the VaBC loss of Nguimatsia Tiofack et al., "Guided flow policy", ICLR 2026, arXiv
+    2512.03973.
     """
 
     role: ClassVar[str] = "field"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import cast
 
 from tensordict import NestedKey, TensorDict, TensorDictBase
 from torch import nn
@@ -24,8 +25,8 @@ class SumLoss(LossModule):
 
     .. math:: L = \sum_i L_i
 
-    A TorchRL ``LossModule``: its output holds every ``loss_<name>`` and metric, and a ``Trainer`` sums the losses. The order
-    of the losses does not matter.
+    A TorchRL ``LossModule``: its output holds every ``loss_<name>`` and metric, and a ``Trainer``
+    sums the losses. The order of the losses does not matter.
 
     Args:
         losses: with different names.
@@ -41,7 +42,9 @@ class SumLoss(LossModule):
         >>> field, actor = fp.VelocityField(3, 2, hidden=(16,)), fp.OneStepActor(3, 2, hidden=(16,))
         >>> distill = fp.DistillLoss(actor, teacher=fp.EulerSampler(field, steps=2))
         >>> loss = fp.SumLoss([fp.FlowMatchingLoss(field), distill], policy=actor)
-        >>> batch = TensorDict(observation=torch.randn(8, 3), action=torch.zeros(8, 2), batch_size=[8])
+        >>> batch = TensorDict(
+        ...     observation=torch.randn(8, 3), action=torch.zeros(8, 2), batch_size=[8]
+        ... )
         >>> sorted(loss(batch).keys())
         ['distill_error', 'loss_distill', 'loss_flow']
     """
@@ -49,6 +52,8 @@ class SumLoss(LossModule):
     _AcceptedKeys = BatchKeys
     default_keys = BatchKeys
     deterministic_sampling_mode = ExplorationType.RANDOM
+
+    losses: Sequence[Loss]
 
     def __init__(self, losses: Sequence[Loss], policy: Actor) -> None:
         super().__init__()
@@ -58,10 +63,11 @@ class SumLoss(LossModule):
         for name in names:
             if names.count(name) > 1:
                 raise ConfigError(
-                    f"SumLoss: two losses are named {name!r}; give one another with name=... in its constructor."
+                    f"SumLoss: two losses are named {name!r}; give one of them another name with "
+                    "name=... in its constructor."
                 )
         self.actor_network = policy
-        self.losses = nn.ModuleList(losses)
+        self.losses = cast("Sequence[Loss]", nn.ModuleList(losses))
         self.draws()  # refuses contradictions now rather than in the first update
 
     @property
@@ -80,14 +86,15 @@ class SumLoss(LossModule):
         return [key for loss in self.losses for key in loss.out_keys]
 
     def draws(self) -> Mapping[NestedKey, Draw]:
-        """The random entries of the batch: equal ones merged, different ones under one key refused."""
+        """The random entries of the batch; different ones under one key are refused."""
         merged: dict[NestedKey, Draw] = {}
         for loss in self.losses:
             for key, draw in loss.draws().items():
                 if merged.setdefault(key, draw) != draw:
                     raise ConfigError(
-                        f"SumLoss: the losses draw {key!r} differently: {merged[key]} and, in {loss.name!r}, {draw}. "
-                        "Give one of them another key with loss.set_keys(noise=..., x0=..., time=...)."
+                        f"SumLoss: the losses draw {key!r} differently: {merged[key]} and, in "
+                        f"{loss.name!r}, {draw}. Give one of them another key with "
+                        "loss.set_keys(noise=..., x0=..., time=...)."
                     )
         return merged
 

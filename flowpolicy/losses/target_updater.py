@@ -18,8 +18,9 @@ class PolyakUpdater(TargetNetUpdater):
 
     .. math:: \bar\phi \leftarrow (1 - \tau)\,\bar\phi + \tau\,\phi
 
-    ``tau`` is each target network's own. ``Agent.update`` does this by itself; this object is for a ``Trainer``: register it
-    on the stage ``post_optim`` for one update of the targets per optimizer step.
+    ``tau`` is each target network's own. ``Agent.update`` does this by itself; this object is for a
+    ``Trainer``: register it on the stage ``post_optim`` for one update of the targets per optimizer
+    step.
 
     Args:
         loss_module: an agent's loss, or a single one.
@@ -42,7 +43,8 @@ class PolyakUpdater(TargetNetUpdater):
         )
         if not found:
             raise ConfigError(
-                f"PolyakUpdater: {type(loss_module).__name__} reads no TargetNetwork, so there is nothing to update."
+                f"PolyakUpdater: {type(loss_module).__name__} reads no TargetNetwork, so there is "
+                "nothing to update."
             )
         self.loss_module = loss_module
         self.targets = list(dict.fromkeys(found))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, final
+from typing import ClassVar, cast, final
 
 import torch
 from tensordict import NestedKey
@@ -31,14 +31,16 @@ class TDLoss(Loss):
         L = c\,\Big\langle \tfrac1E \sum_k \big(Q_k(s, a) - y\big)^2\Big\rangle_B,\qquad
         y = \mathrm{sg}\big[r + \gamma^n (1 - \text{terminated})\, v'\big]
 
-        v' = \mathrm{combine}_p\, \mathrm{agg}_k\, \bar Q_k(s', \mu_p(s', z'))\quad\text{or}\quad v' = V(s')
+        v' = \mathrm{combine}_p\, \mathrm{agg}_k\, \bar Q_k(s', \mu_p(s', z'))
+            \quad\text{or}\quad v' = V(s')
 
-    Either ``target`` and ``next_actor`` are given, or ``next_value``. Several next actors share the noise ``z'``; critics are
-    aggregated first, then policies are combined. Trains the critics. Reads ``observation``, ``action``,
-    ``("next", "observation")`` ``[*B, O]``, ``("next", "reward")`` and ``("next", "terminated")`` ``[*B, 1]``, and where present
-    ``steps_to_next_obs`` ``[*B, 1]`` (the ``n`` of an n-step row, 1 otherwise) and ``("next", "noise")``. Metrics:
-    ``qvalue_mean``, ``qvalue_min``, ``qvalue_max`` of the data's actions, ``qvalue_next``, the mean of ``v'``, and
-    ``qvalue_target``, the mean of ``y``.
+    Either ``target`` and ``next_actor`` are given, or ``next_value``. Several next actors share the
+    noise ``z'``; critics are aggregated first, then policies are combined. Trains the critics.
+    Reads ``observation``, ``action``, ``("next", "observation")`` ``[*B, O]``, ``("next",
+    "reward")`` and ``("next", "terminated")`` ``[*B, 1]``, and where present ``steps_to_next_obs``
+    ``[*B, 1]`` (the ``n`` of an n-step row, 1 otherwise) and ``("next", "noise")``. Metrics:
+    ``qvalue_mean``, ``qvalue_min``, ``qvalue_max`` of the data's actions, ``qvalue_next``, the mean
+    of ``v'``, and ``qvalue_target``, the mean of ``y``.
 
     Args:
         critic: the critics to train.
@@ -46,30 +48,37 @@ class TDLoss(Loss):
         next_actor: whose action is valued at the next observation; several are combined.
         next_value: a state value to bootstrap from instead.
         discount: per environment step, in [0, 1].
-        aggregation: over the target's ensemble: ``mean_value``, ``min_value`` or ``Pessimistic(rho)``.
+        aggregation: over the target's ensemble: ``mean_value``, ``min_value`` or
+            ``Pessimistic(rho)``.
         combine: how several next actors make one value.
         coefficient: ``c``.
         reduction: over the batch.
         name: reported as ``loss_<name>``.
 
     Raises:
-        ConfigError: not exactly one way to bootstrap, a discount outside [0, 1], a negative coefficient, or an unknown
-            reduction.
+        ConfigError: not exactly one way to bootstrap, a discount outside [0, 1], a negative
+            coefficient, or an unknown reduction.
         MissingKeyError, ShapeError: a batch that does not fit (in use).
 
     Example:
         >>> import torch
         >>> import flowpolicy as fp
         >>> from tensordict import TensorDict
-        >>> critic, actor = fp.CriticEnsemble(3, 2, hidden=(16,)), fp.OneStepActor(3, 2, hidden=(16,))
+        >>> critic, actor = (
+        ...     fp.CriticEnsemble(3, 2, hidden=(16,)),
+        ...     fp.OneStepActor(3, 2, hidden=(16,)),
+        ... )
         >>> loss = fp.TDLoss(critic, fp.TargetNetwork(critic), next_actor=actor, discount=0.99)
         >>> step = {"observation": torch.randn(8, 3), "reward": -torch.ones(8, 1)}
         >>> step["terminated"] = torch.zeros(8, 1, dtype=torch.bool)
-        >>> batch = TensorDict(observation=torch.randn(8, 3), action=torch.zeros(8, 2), next=step, batch_size=[8])
+        >>> batch = TensorDict(
+        ...     observation=torch.randn(8, 3), action=torch.zeros(8, 2), next=step, batch_size=[8]
+        ... )
         >>> loss(batch)["loss_qvalue"].backward()
 
-    Source: Park, Li, Levine, "Flow Q-learning", ICML 2025, arXiv 2502.02538; with two next actors, the conservative target
-    of Nguimatsia Tiofack et al., "Guided flow policy", ICLR 2026, arXiv 2512.03973.
+    Source: Park, Li, Levine, "Flow Q-learning", ICML 2025, arXiv 2502.02538; with two next actors,
+    the conservative target of Nguimatsia Tiofack et al., "Guided flow policy", ICLR 2026, arXiv
+    2512.03973.
     """
 
     role: ClassVar[str] = "critic"
@@ -102,8 +111,9 @@ class TDLoss(Loss):
         by_action, by_value = target is not None and bool(next_actors), next_value is not None
         if by_action == by_value or (target is None) == bool(next_actors):
             raise ConfigError(
-                "TDLoss: bootstrap either from target=TargetNetwork(critic) with next_actor=..., or from "
-                f"next_value=...; got target={type(target).__name__}, {len(next_actors)} next actors, "
+                "TDLoss: bootstrap either from target=TargetNetwork(critic) with next_actor=..., "
+                f"or from next_value=...; got target={type(target).__name__}, "
+                f"{len(next_actors)} next actors, "
                 f"next_value={type(next_value).__name__}."
             )
         self.critic = critic
@@ -141,10 +151,10 @@ class TDLoss(Loss):
         """``v'``, ``[*B, 1]``."""
         if self.next_value is not None:
             return evaluation.next_state_values(self.next_value)
-        assert self.target is not None
         actions = torch.stack([evaluation.next_action(actor) for actor in self.next_actors])
         observation = evaluation.next_observation(self.critic).expand(*actions.shape[:-1], -1)
-        return self.combine(self.aggregation(self.target.values(observation, actions)))
+        values = cast("Critic", self.target).values(observation, actions)
+        return self.combine(self.aggregation(values))
 
     def per_sample(self, evaluation: Evaluation) -> tuple[Tensor, dict[str, Tensor]]:
         """The squared error averaged over the ensemble, ``[*B, 1]``."""

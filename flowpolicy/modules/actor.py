@@ -18,10 +18,11 @@ class Actor(TensorDictModuleBase, ABC):
 
     .. math:: a = \mathrm{clip}_{[-1, 1]}\big(\mathrm{raw}(s, z)\big),\qquad z \sim \mathcal N(0, I)
 
-    A velocity field with a sampler is an actor; so are a one-step network and best-of-N over another actor. An
-    implementation gives ``raw``; everything else follows. As a TensorDict module it reads ``observation`` and, where
-    present, ``noise``, and writes ``action``; absent noise is drawn from PyTorch's global generator, also under
-    TorchRL's deterministic exploration type, because sampling is how these policies are scored.
+    A velocity field with a sampler is an actor; so are a one-step network and best-of-N over
+    another actor. An implementation gives ``raw``; everything else follows. As a TensorDict module
+    it reads ``observation`` and, where present, ``noise``, and writes ``action``; absent noise is
+    drawn from PyTorch's global generator, also under TorchRL's deterministic exploration type,
+    because sampling is how these policies are scored.
 
     Args:
         obs_dim: ``O``.
@@ -51,14 +52,14 @@ class Actor(TensorDictModuleBase, ABC):
 
     @abstractmethod
     def raw(self, observation: Tensor, noise: Tensor) -> Tensor:
-        """The action before clipping: ``observation [*B, O], noise [*B, *noise_shape] -> [*B, A]``."""
+        """Before clipping: ``observation [*B, O], noise [*B, *noise_shape] -> [*B, A]``."""
 
     def act(self, observation: Tensor, noise: Tensor) -> Tensor:
         """The action: ``observation [*B, O], noise [*B, *noise_shape] -> [*B, A]`` in [-1, 1]."""
         return self.raw(observation, noise).clamp(-1, 1)
 
     def bootstrap(self, observation: Tensor, next_observation: Tensor, noise: Tensor) -> Tensor:
-        """The action whose value enters a Bellman target: by default that of the next observation."""
+        """The action that enters a Bellman target: by default that of the next observation."""
         del observation
         return self.act(next_observation, noise)
 
@@ -101,7 +102,8 @@ class Actor(TensorDictModuleBase, ABC):
         if observation is None:
             raise MissingKeyError(
                 f"{self.name}: needs {self.in_keys[0]!r}, but the TensorDict has only "
-                f"{sorted(map(str, tensordict.keys()))}. Rename it, or use set_keys(observation=...)."
+                f"{sorted(map(str, tensordict.keys()))}. Rename it, or use "
+                "set_keys(observation=...)."
             )
         noise = tensordict.get(self.in_keys[1], None)
         if noise is None:

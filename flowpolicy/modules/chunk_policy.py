@@ -14,7 +14,11 @@ from flowpolicy.modules.actor import Actor
 
 @final
 class ChunkPolicy(TensorDictModuleBase):
-    """Emits an actor's flattened chunk ``[*B, h A]`` as ``[*B, h, A]``, for TorchRL's ``MultiStepActorWrapper``.
+    r"""Gives the flattened chunk of an actor its time axis back.
+
+    .. math:: [*B,\ h A] \rightarrow [*B,\ h,\ A]
+
+    That is what TorchRL's ``MultiStepActorWrapper`` plays step by step.
 
     Args:
         actor: an actor whose action is a flattened chunk.
@@ -36,8 +40,9 @@ class ChunkPolicy(TensorDictModuleBase):
         super().__init__()
         if horizon < 1 or actor.act_dim % horizon:
             raise ConfigError(
-                f"ChunkPolicy: the action dimension {actor.act_dim} of {actor.name} is not a multiple of "
-                f"horizon={horizon}. Build the actor with act_dim = horizon * (the environment's)."
+                f"ChunkPolicy: the action dimension {actor.act_dim} of {actor.name} is not a "
+                f"multiple of horizon={horizon}. Build the actor with act_dim = "
+                "horizon * (the environment's)."
             )
         self.actor = actor
         self.horizon = horizon

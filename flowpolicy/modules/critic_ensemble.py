@@ -22,8 +22,8 @@ class CriticEnsemble(TensorDictModuleBase):
 
     .. math:: Q_k(s, a) = \mathrm{MLP}_k\big([s \,\|\, a]\big), \qquad k = 1..E
 
-    As a TensorDict module it reads ``observation`` and ``action`` and writes ``state_action_values`` ``[*B, E]`` and
-    ``state_action_value`` ``[*B, 1]``, aggregated.
+    As a TensorDict module it reads ``observation`` and ``action`` and writes
+    ``state_action_values`` ``[*B, E]`` and ``state_action_value`` ``[*B, 1]``, aggregated.
 
     Args:
         obs_dim: ``O``.
@@ -44,8 +44,8 @@ class CriticEnsemble(TensorDictModuleBase):
         >>> critic.values(torch.zeros(4, 3), torch.zeros(4, 2)).shape
         torch.Size([2, 4, 1])
 
-    Source: architecture of Park, Li, Levine, "Flow Q-learning", ICML 2025, arXiv 2502.02538 (LayerNorm after GELU,
-    epsilon 1e-6).
+    Source: architecture of Park, Li, Levine, "Flow Q-learning", ICML 2025, arXiv 2502.02538
+    (LayerNorm after GELU, epsilon 1e-6).
     """
 
     def __init__(

@@ -23,10 +23,11 @@ Critic = CriticEnsemble | TargetNetwork
 class Evaluation:
     """A batch, and what the losses have already computed from it.
 
-    Losses and weights ask it for entries of the batch and for what networks make of them. What several of them need
-    (the policy's action, the teacher's action, the critics' values of either) is computed for the first who asks, so the
-    order of the losses does not matter. A result carries gradient to the parameters of exactly those networks that are
-    ``live``; whoever wants none detaches it.
+    Losses and weights ask it for entries of the batch and for what networks make of them. What
+    several of them need (the policy's action, the teacher's action, the critics' values of either)
+    is computed for the first who asks, so the order of the losses does not matter. A result carries
+    gradient to the parameters of exactly those networks that are ``live``; whoever wants none
+    detaches it.
 
     Args:
         batch: the TensorDict; it is read, never written.
@@ -54,7 +55,7 @@ class Evaluation:
         self._grad = torch.is_grad_enabled()  # whoever asks first may do so without gradient
 
     def using(self, keys: BatchKeys) -> Evaluation:
-        """The same evaluation read through other names; results are shared where the names agree."""
+        """The same evaluation read through other names; it shares results where they agree."""
         view = copy(self)
         view.keys = keys
         return view
@@ -63,7 +64,7 @@ class Evaluation:
 
     def read(self, owner: str, key: NestedKey, last_dim: int) -> Tensor:
         """The entry ``key`` ``[*B, last_dim]``, refused where it is missing or of another shape."""
-        value = self.batch.get(key, None)
+        value: Tensor | None = self.batch.get(key, None)
         if value is None:
             raise MissingKeyError(
                 f"{owner}: the batch has no {key!r}; it has "
@@ -74,16 +75,16 @@ class Evaluation:
         if value.shape[:-1] != self.batch_shape:  # it would broadcast without a word
             raise ShapeError(
                 f"{owner}: {key!r} must be {[*self.batch_shape, last_dim]} to go with "
-                f"{self.keys.observation!r}, got {list(value.shape)}. Flatten chunks to one action; per-sample "
-                "scalars keep a last dimension of 1."
+                f"{self.keys.observation!r}, got {list(value.shape)}. Flatten chunks to "
+                "one action; per-sample scalars keep a last dimension of 1."
             )
         return value
 
     @property
     def batch_shape(self) -> torch.Size:
         """``*B``: that of the observation."""
-        observation = self.batch.get(self.keys.observation, None)
-        return self.batch.batch_size if observation is None else observation.shape[:-1]
+        observation: Tensor | None = self.batch.get(self.keys.observation, None)
+        return torch.Size(self.batch.batch_size) if observation is None else observation.shape[:-1]
 
     def observation(self, network: nn.Module) -> Tensor:
         """``[*B, O]`` for ``network``."""
@@ -108,11 +109,12 @@ class Evaluation:
 
     def noise(self, key: NestedKey, actor: Actor) -> Tensor:
         """The noise under ``key`` that ``actor`` needs."""
-        value = self.batch.get(key, None)
+        value: Tensor | None = self.batch.get(key, None)
         if value is None:
             raise MissingKeyError(
-                f"{actor.name}: the batch has no noise under {key!r}. Losses and agents draw what their 'draws' "
-                "declare; a loss of your own must declare the noise of every actor that it asks."
+                f"{actor.name}: the batch has no noise under {key!r}. Losses and agents draw "
+                "what their 'draws' declare; a loss of your own must declare the "
+                "noise of every actor that it asks."
             )
         return value
 
@@ -133,7 +135,11 @@ class Evaluation:
         return self.raw_action(actor).clamp(-1, 1)
 
     def policy_values(self, critic: Critic, actor: Actor) -> Tensor:
-        """The values of the action of ``actor``, ``[E, *B, 1]``; gradient reaches the actor, never the critic."""
+        """The values of the action of ``actor``, ``[E, *B, 1]``, with gradient to the actor only.
+
+        Ask with a ``frozen`` view of the critic that was made outside the evaluation: making one
+        within a compiled graph is not possible.
+        """
         view, actor = frozen(critic), unfrozen(actor)
 
         def compute() -> Tensor:
@@ -179,7 +185,7 @@ class Evaluation:
         return self._once("next_state_values", value, value, compute, live=False)
 
     def next_action(self, actor: Actor) -> Tensor:
-        """The action of ``actor`` that enters a Bellman target, ``[*B, A]``, without any gradient."""
+        """The action of ``actor`` in a Bellman target, ``[*B, A]``, without any gradient."""
         actor = unfrozen(actor)
 
         def compute() -> Tensor:

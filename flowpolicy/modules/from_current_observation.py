@@ -11,12 +11,12 @@ from flowpolicy.modules.actor import Actor
 
 @final
 class FromCurrentObservation(Actor):
-    r"""Acts like another actor, but in a Bellman target proposes the action of the *current* observation.
+    r"""Acts like another actor, but bootstraps from the *current* observation.
 
     .. math:: a' = \mu(s, z') \quad\text{instead of}\quad \mu(s', z')
 
-    GFP's released code generates the clone's bootstrap action from ``s`` and values it at ``s'``; the paper's formula
-    uses ``s'``. Wrap the flow with this to reproduce the code.
+    GFP's released code generates the clone's bootstrap action from ``s`` and values it at ``s'``;
+    the paper's formula uses ``s'``. Wrap the flow with this to reproduce the code.
 
     Args:
         actor: the actor to ask.
@@ -29,8 +29,8 @@ class FromCurrentObservation(Actor):
         >>> torch.equal(FromCurrentObservation(actor).bootstrap(s, s_next, z), actor.act(s, z))
         True
 
-    Source: the released code of Nguimatsia Tiofack et al., "Guided flow policy", ICLR 2026, arXiv 2512.03973
-    (``target_use_next=False``).
+    Source: the released code of Nguimatsia Tiofack et al., "Guided flow policy", ICLR 2026, arXiv
+    2512.03973 (``target_use_next=False``).
     """
 
     def __init__(self, actor: Actor) -> None:
@@ -42,6 +42,6 @@ class FromCurrentObservation(Actor):
         return self.actor.raw(observation, noise)
 
     def bootstrap(self, observation: Tensor, next_observation: Tensor, noise: Tensor) -> Tensor:
-        """``observation, next_observation [*B, O], noise -> [*B, A]``; the next observation is not used."""
+        """``observation, next_observation [*B, O], noise -> [*B, A]``; uses the former."""
         del next_observation
         return self.actor.act(observation, noise)

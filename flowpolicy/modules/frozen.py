@@ -52,8 +52,8 @@ def frozen(module: M) -> M:
 
     .. math:: f_{\mathrm{sg}[\theta]}(x)
 
-    The view follows the live parameters, is not a module itself (whoever holds it registers nothing), and has the
-    methods and attributes of the module.
+    The view follows the live parameters, is not a module itself (whoever holds it registers
+    nothing), and has the methods and attributes of the module.
 
     Args:
         module: a network, an actor, a target network, or a frozen view (returned as it is).

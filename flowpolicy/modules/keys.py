@@ -11,8 +11,8 @@ from tensordict import NestedKey, unravel_key
 class BatchKeys:
     """Where losses, weights and actors find what they read; TorchRL's names by default.
 
-    ``reward`` and ``terminated`` are read under ``"next"``, ``observation`` and ``noise`` at both ends of a
-    transition. Change them with ``set_keys`` of a loss, an agent's loss, or an actor.
+    ``reward`` and ``terminated`` are read under ``"next"``, ``observation`` and ``noise`` at both
+    ends of a transition. Change them with ``set_keys`` of a loss, an agent's loss, or an actor.
 
     Attributes:
         observation: ``[*B, O]``.

@@ -16,7 +16,8 @@ from flowpolicy.modules.mlp import Activation, mlp, tanh_gelu
 class OneStepActor(Actor):
     r"""Maps observation and noise to an action in one pass.
 
-    .. math:: \mu_\omega(s, z) = \mathrm{MLP}\big([s \,\|\, z]\big), \qquad a = \mathrm{clip}(\mu_\omega(s, z))
+    .. math:: \mu_\omega(s, z) = \mathrm{MLP}\big([s \,\|\, z]\big), \qquad a =
+    \mathrm{clip}(\mu_\omega(s, z))
 
     Args:
         obs_dim: ``O``.

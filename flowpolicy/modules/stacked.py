@@ -10,7 +10,8 @@ from torch import Tensor, nn
 class StackedLinear(nn.Module):
     r"""``E`` independent linear layers, :math:`y_k = x_k W_k + b_k`.
 
-    Weights are Xavier-uniform *per member*: initialising the stacked tensor as a whole would compute wrong fans.
+    Weights are Xavier-uniform *per member*: initialising the stacked tensor as a whole would
+    compute wrong fans.
 
     Args:
         members: ``E``.

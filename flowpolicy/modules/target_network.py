@@ -19,15 +19,16 @@ class TargetNetwork(TensorDictModuleBase):
 
     .. math:: \bar\phi \leftarrow (1 - \tau)\,\bar\phi + \tau\,\phi
 
-    It starts as an exact copy, its parameters never require gradient, and ``update`` is one fused operation over all of
-    them. As a TensorDict module it does what the copied network does.
+    It starts as an exact copy, its parameters never require gradient, and ``update`` is one fused
+    operation over all of them. As a TensorDict module it does what the copied network does.
 
     Args:
         network: the online network; it is followed, not owned.
         tau: the share of the online parameters in each update, in (0, 1].
-        after_step: whether ``Agent`` updates it after the optimizer's step, towards the new parameters, instead of
-            before, towards those that the losses were evaluated with. The authors' code of FQL, GFP and QAM does the
-            latter, TorchRL's recipes the former; they differ by a lag of one step.
+        after_step: whether ``Agent`` updates it after the optimizer's step, towards the new
+            parameters, instead of before, towards those that the losses were evaluated with. The
+            authors' code of FQL, GFP and QAM does the latter, TorchRL's recipes the former; they
+            differ by a lag of one step.
 
     Raises:
         ConfigError: ``tau`` outside (0, 1].
@@ -61,7 +62,7 @@ class TargetNetwork(TensorDictModuleBase):
         return self._source[0]
 
     def values(self, *inputs: Tensor) -> Tensor:
-        """The copy's values: ``observation [*B, O][, action [*B, A]] -> [E, *B, 1]`` or ``[*B, 1]``."""
+        """The copy's values, ``[E, *B, 1]`` for critics or ``[*B, 1]`` for a state value."""
         values: Tensor = self.network.values(*inputs)  # type: ignore[operator]
         return values
 

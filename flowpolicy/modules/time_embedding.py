@@ -32,7 +32,8 @@ class TimeEmbedding(nn.Module):
         >>> TimeEmbedding(64)(torch.full((1, 1), 0.5))[0, :3]
         tensor([0.4794, 0.3630, 0.2725])
 
-    Source: the released code of Nguimatsia Tiofack et al., "Guided flow policy", ICLR 2026, arXiv 2512.03973.
+    Source: the released code of Nguimatsia Tiofack et al., "Guided flow policy", ICLR 2026, arXiv
+    2512.03973.
     """
 
     frequencies: Tensor

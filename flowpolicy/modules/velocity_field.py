@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import final
+from typing import cast, final
 
 import torch
 from tensordict import TensorDictBase
@@ -20,15 +20,15 @@ class VelocityField(TensorDictModuleBase):
 
     .. math:: v_\theta(s, x_t, t) = \mathrm{MLP}\big([s \,\|\, x_t \,\|\, \phi(t)]\big)
 
-    Time is the last input, raw (:math:`\phi(t) = t`) or embedded. The output is not squashed. As a TensorDict
-    module it reads ``observation``, ``x_t`` and ``time`` and writes ``velocity``.
+    Time is the last input, raw (:math:`\phi(t) = t`) or embedded. The output is not squashed. As a
+    TensorDict module it reads ``observation``, ``x_t`` and ``time`` and writes ``velocity``.
 
     Args:
         obs_dim: ``O``.
         act_dim: ``A``; a flattened chunk counts as one action.
         hidden: hidden sizes.
-        time_embedding: a module ``[*B, 1] -> [*B, D]`` with an attribute ``dim``, such as ``TimeEmbedding(64)``;
-            raw time where ``None``.
+        time_embedding: a module ``[*B, 1] -> [*B, D]`` with an attribute ``dim``, such as
+            ``TimeEmbedding(64)``; raw time where ``None``.
         layer_norm: a LayerNorm after each activation.
         activation: makes an activation.
 
@@ -42,8 +42,8 @@ class VelocityField(TensorDictModuleBase):
         >>> field.velocity(torch.zeros(4, 3), torch.zeros(4, 2), torch.zeros(4, 1)).shape
         torch.Size([4, 2])
 
-    Source: Park, Li, Levine, "Flow Q-learning", ICML 2025, arXiv 2502.02538; initialisation and activation as in the
-    authors' code (Xavier-uniform weights, zero biases, tanh-GELU).
+    Source: Park, Li, Levine, "Flow Q-learning", ICML 2025, arXiv 2502.02538; initialisation and
+    activation as in the authors' code (Xavier-uniform weights, zero biases, tanh-GELU).
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class VelocityField(TensorDictModuleBase):
         self.obs_dim = obs_dim
         self.act_dim = act_dim
         self.time_embedding = time_embedding
-        time_dim = 1 if time_embedding is None else int(time_embedding.dim)
+        time_dim = 1 if time_embedding is None else cast("int", time_embedding.dim)
         self.net = mlp(
             "VelocityField",
             obs_dim + act_dim + time_dim,

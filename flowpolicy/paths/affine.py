@@ -16,7 +16,8 @@ from flowpolicy.paths.schedules import Schedule
 class AffinePath(Path):
     r"""A path whose share of data and of noise follows a schedule.
 
-    .. math:: x_t = \alpha_t x_1 + \sigma_t x_0, \qquad \dot x_t = \dot\alpha_t x_1 + \dot\sigma_t x_0
+    .. math:: x_t = \alpha_t x_1 + \sigma_t x_0, \qquad \dot x_t = \dot\alpha_t x_1 + \dot\sigma_t
+    x_0
 
     Args:
         schedule: gives ``alpha``, ``sigma`` and their derivatives, e.g. ``CosineSchedule()``.
@@ -36,6 +37,4 @@ class AffinePath(Path):
     def sample(self, x0: Tensor, x1: Tensor, t: Tensor) -> PathSample:
         """``x0, x1 [*B, A], t [*B, 1] -> PathSample``."""
         s = self.schedule.at(t)
-        return PathSample(
-            x_t=s.alpha * x1 + s.sigma * x0, velocity=s.d_alpha * x1 + s.d_sigma * x0
-        )
+        return PathSample(x_t=s.alpha * x1 + s.sigma * x0, velocity=s.d_alpha * x1 + s.d_sigma * x0)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 class Law(ABC):
-    """A distribution to draw from with a generator of the caller's. Laws with equal parameters are equal."""
+    """A distribution to draw from; laws with equal parameters are equal."""
 
     @abstractmethod
     def sample(

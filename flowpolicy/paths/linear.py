@@ -22,8 +22,8 @@ class LinearPath(Path):
         >>> LinearPath().sample(torch.zeros(1, 2), torch.ones(1, 2), torch.full((1, 1), 0.25))
         PathSample(x_t=tensor([[0.2500, 0.2500]]), velocity=tensor([[1., 1.]]))
 
-    Source: Liu, Gong, Liu, "Flow straight and fast", 2022, arXiv 2209.03003; Lipman et al., "Flow matching for
-    generative modeling", 2022, arXiv 2210.02747.
+    Source: Liu, Gong, Liu, "Flow straight and fast", 2022, arXiv 2209.03003; Lipman et al., "Flow
+    matching for generative modeling", 2022, arXiv 2210.02747.
     """
 
     def sample(self, x0: Tensor, x1: Tensor, t: Tensor) -> PathSample:

@@ -50,8 +50,8 @@ class CosineSchedule(Schedule):
         >>> round(s.alpha.item(), 4), round((s.alpha**2 + s.sigma**2).item(), 4)
         (0.5, 1.0)
 
-    Source: Nichol, Dhariwal, "Improved denoising diffusion probabilistic models", 2021, arXiv 2102.09672 (without
-    its offset).
+    Source: Nichol, Dhariwal, "Improved denoising diffusion probabilistic models", 2021, arXiv
+    2102.09672 (without its offset).
     """
 
     def at(self, t: Tensor) -> ScheduleSample:
@@ -70,8 +70,8 @@ class LinearBetaSchedule(Schedule):
         T(s) = \beta_0 s + \tfrac12(\beta_1 - \beta_0)s^2,\qquad
         \alpha_t = e^{-T(1 - t)/2},\qquad \sigma_t = \sqrt{1 - \alpha_t^2}
 
-    The noise's derivative grows without bound at ``t = 1``; there it is evaluated at ``t = 1 - 1e-5``. At
-    ``t = 0`` a share of ``exp(-T(1)/2)``, 0.007 with the defaults, of the data remains.
+    The noise's derivative grows without bound at ``t = 1``; there it is evaluated at ``t = 1 -
+    1e-5``. At ``t = 0`` a share of ``exp(-T(1)/2)``, 0.007 with the defaults, of the data remains.
 
     Args:
         beta_min: the noise rate at the data's end.
@@ -86,8 +86,8 @@ class LinearBetaSchedule(Schedule):
         >>> round(s.alpha.item(), 4), round(s.sigma.item(), 4)
         (0.0066, 1.0)
 
-    Source: Song et al., "Score-based generative modeling through stochastic differential equations", 2020,
-    arXiv 2011.13456.
+    Source: Song et al., "Score-based generative modeling through stochastic differential
+    equations", 2020, arXiv 2011.13456.
     """
 
     beta_min: float = 0.1

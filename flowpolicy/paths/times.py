@@ -40,7 +40,9 @@ class UniformTime(Law):
 @final
 @dataclass(frozen=True)
 class BetaTime(Law):
-    r"""A beta law, :math:`t \sim \mathrm{Beta}(a, b)`; with the defaults early times are drawn more often.
+    r"""A beta law; with the defaults early times are drawn more often.
+
+    .. math:: t \sim \mathrm{Beta}(a, b)
 
     Args:
         a: the first shape parameter, above 0.
@@ -51,7 +53,9 @@ class BetaTime(Law):
 
     Example:
         >>> import torch
-        >>> t = BetaTime(1.0, 3.0).sample((20000, 1), dtype=torch.float32, device=torch.device("cpu"))
+        >>> t = BetaTime(1.0, 3.0).sample(
+        ...     (20000, 1), dtype=torch.float32, device=torch.device("cpu")
+        ... )
         >>> abs(t.mean().item() - 1 / 4) < 0.01
         True
 
@@ -76,15 +80,17 @@ class BetaTime(Law):
         """``shape -> Tensor`` in [0, 1]."""
         # A ratio of gammas. torch.distributions takes no generator, hence its own sampler directly.
         ones = torch.ones(tuple(shape), dtype=dtype, device=device)
-        first = torch._standard_gamma(self.a * ones, generator=generator)
-        second = torch._standard_gamma(self.b * ones, generator=generator)
+        first = torch._standard_gamma(self.a * ones, generator=generator)  # noqa: SLF001
+        second = torch._standard_gamma(self.b * ones, generator=generator)  # noqa: SLF001
         return first / (first + second)
 
 
 @final
 @dataclass(frozen=True)
 class LogitNormalTime(Law):
-    r"""The sigmoid of a normal, :math:`t = \operatorname{sigmoid}(m + s\,\epsilon)`; middle times are drawn more often.
+    r"""The sigmoid of a normal; middle times are drawn more often.
+
+    .. math:: t = \operatorname{sigmoid}(m + s\,\epsilon),\qquad \epsilon \sim \mathcal N(0, 1)
 
     Args:
         mean: ``m``.
@@ -95,7 +101,9 @@ class LogitNormalTime(Law):
 
     Example:
         >>> import torch
-        >>> t = LogitNormalTime().sample((20000, 1), dtype=torch.float32, device=torch.device("cpu"))
+        >>> t = LogitNormalTime().sample(
+        ...     (20000, 1), dtype=torch.float32, device=torch.device("cpu")
+        ... )
         >>> abs(t.mean().item() - 1 / 2) < 0.01
         True
 

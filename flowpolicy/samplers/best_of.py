@@ -18,10 +18,11 @@ from flowpolicy.modules.target_network import TargetNetwork
 class BestOf(Actor):
     r"""Proposes ``N`` actions and takes the one that the critics value most.
 
-    .. math:: a = \arg\max_{a_i}\ \mathrm{agg}_k\, Q_k(s, a_i),\qquad a_i = \mu(s, z_i),\quad i = 1..N
+    .. math::
+        a = \arg\max_{a_i}\ \mathrm{agg}_k\, Q_k(s, a_i),\qquad a_i = \mu(s, z_i),\quad i = 1..N
 
-    Its noise has a sample axis of its own, ``[*B, N, A]``. No gradient passes the selection's choice, but it does pass
-    the chosen action.
+    Its noise has a sample axis of its own, ``[*B, N, A]``. No gradient passes the selection's
+    choice, but it does pass the chosen action.
 
     Args:
         actor: who proposes; its noise must be a vector.
@@ -36,12 +37,14 @@ class BestOf(Actor):
     Example:
         >>> import torch
         >>> from flowpolicy.modules import CriticEnsemble, OneStepActor
-        >>> policy = BestOf(OneStepActor(3, 2, hidden=(8,)), CriticEnsemble(3, 2, hidden=(8,)), n=32)
+        >>> policy = BestOf(
+        ...     OneStepActor(3, 2, hidden=(8,)), CriticEnsemble(3, 2, hidden=(8,)), n=32
+        ... )
         >>> policy.act(torch.zeros(4, 3), torch.randn(4, 32, 2)).shape
         torch.Size([4, 2])
 
-    Source: Hansen-Estruch et al., "IDQL", 2023, arXiv 2304.10573; IFQL in Park, Li, Levine, "Flow Q-learning", ICML
-    2025, arXiv 2502.02538.
+    Source: Hansen-Estruch et al., "IDQL", 2023, arXiv 2304.10573; IFQL in Park, Li, Levine, "Flow
+    Q-learning", ICML 2025, arXiv 2502.02538.
 
     Differences from the authors' code: any batch shape, where theirs takes a single observation.
     """
@@ -58,8 +61,8 @@ class BestOf(Actor):
         super().__init__(actor.obs_dim, actor.act_dim, (n, *actor.noise_shape))
         if isinstance(critic, CriticEnsemble) and critic.act_dim != actor.act_dim:
             raise ConfigError(
-                f"BestOf: the actor's act_dim is {actor.act_dim} but the critic's is {critic.act_dim}. "
-                "Build both for the same action."
+                f"BestOf: the actor's act_dim is {actor.act_dim} but the critic's is "
+                f"{critic.act_dim}. Build both for the same action."
             )
         self.actor = actor
         self.critic = critic

@@ -11,12 +11,12 @@ from flowpolicy.samplers.sampler import Sampler, Velocity
 
 @final
 class EulerSampler(Sampler):
-    r"""Explicit Euler steps from the left end of each interval; the field is never asked at ``t = 1``.
+    r"""Explicit Euler steps from the left end of each interval.
 
     .. math:: x_{i+1} = x_i + h\,v(s, x_i, i h),\qquad h = 1/K
 
-    One network pass per step. Policies distilled from a flow learn *this* map, not the exact flow, so keep it where
-    published numbers are to be met.
+    One network pass per step; the field is never asked at ``t = 1``. Policies distilled from a flow
+    learn *this* map, not the exact flow, so keep it where published numbers are to be met.
 
     Args:
         field: the velocity field.

@@ -14,7 +14,8 @@ class HeunSampler(Sampler):
     r"""Heun's method, the explicit trapezoidal rule.
 
     .. math::
-        k_1 = v(s, x_i, t_i),\quad k_2 = v(s, x_i + h k_1, t_i + h),\quad x_{i+1} = x_i + \tfrac h2 (k_1 + k_2)
+        k_1 = v(s, x_i, t_i),\quad k_2 = v(s, x_i + h k_1, t_i + h),\quad
+        x_{i+1} = x_i + \tfrac h2 (k_1 + k_2)
 
     Two network passes per step; the last one asks the field at ``t = 1``.
 

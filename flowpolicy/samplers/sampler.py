@@ -14,7 +14,8 @@ from flowpolicy.modules.actor import Actor
 from flowpolicy.modules.velocity_field import VelocityField
 
 Velocity = Callable[[Tensor, float], Tensor]
-"""``(x [*B, A], t) -> [*B, A]``: the velocity at a point and a time, the observation being fixed."""
+"""``(x [*B, A], t) -> [*B, A]``: the velocity at a point and a time, the observation being
+fixed."""
 
 
 class Sampler(Actor):
@@ -22,7 +23,8 @@ class Sampler(Actor):
 
     .. math:: \frac{dx}{dt} = v(s, x, t),\qquad x(0) = z,\qquad a = \mathrm{clip}_{[-1,1]}(x(1))
 
-    ``K`` steps of equal length; only the end is clipped. An implementation gives one ``step`` and its ``order``.
+    ``K`` steps of equal length; only the end is clipped. An implementation gives one ``step`` and
+    its ``order``.
 
     Args:
         field: the velocity field; anything with ``velocity``, ``obs_dim`` and ``act_dim``.

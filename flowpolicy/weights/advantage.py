@@ -41,8 +41,8 @@ class AdvantageWeight(Weight):
         >>> weight.weight(torch.randn(4, 3), torch.zeros(4, 2)).shape
         torch.Size([4, 1])
 
-    Source: Peng et al., "Advantage-weighted regression", 2019, arXiv 1910.00177; for flows, FAWAC in Park, Li, Levine,
-    "Flow Q-learning", ICML 2025, arXiv 2502.02538.
+    Source: Peng et al., "Advantage-weighted regression", 2019, arXiv 1910.00177; for flows, FAWAC
+    in Park, Li, Levine, "Flow Q-learning", ICML 2025, arXiv 2502.02538.
     """
 
     temperature: Tensor

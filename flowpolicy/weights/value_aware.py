@@ -27,29 +27,31 @@ class ValueAwareWeight(Weight):
     r"""Data actions that the critics value above the policy's count fully, those below hardly.
 
     .. math::
-        g = \operatorname{sigmoid}\Big(\tfrac{\lambda}{\eta}\big(\bar Q(s, a) - \bar Q_\text{ref}(s)\big)\Big),\qquad
+        g = \operatorname{sigmoid}\Big(\tfrac{\lambda}{\eta}
+            \big(\bar Q(s, a) - \bar Q_\text{ref}(s)\big)\Big),\qquad
         \bar Q_\text{ref}(s) = \mathrm{combine}_p\, \bar Q(s, \mu_p(s, z)),\qquad
         \lambda = \mathrm{scale}\big(Q(s, \mu(s, z))\big)
 
-    :math:`\bar Q` are the target critics, :math:`Q` the online ones, both aggregated over the ensemble. The reference is
-    one actor, or several with the same noise and a ``combine``: the five options of the authors' code are
-    ``reference=actor``, ``reference=flow``, and ``reference=(actor, flow)`` with ``min_value``, ``mean_value`` or
-    ``max_value``. Weights are not normalised over the batch.
+    :math:`\bar Q` are the target critics, :math:`Q` the online ones, both aggregated over the
+    ensemble. The reference is one actor, or several with the same noise and a ``combine``: the five
+    options of the authors' code are ``reference=actor``, ``reference=flow``, and
+    ``reference=(actor, flow)`` with ``min_value``, ``mean_value`` or ``max_value``. Weights are not
+    normalised over the batch.
 
     Args:
         values: the critics of both compared values, usually the target network.
         critic: the online critics, for ``lambda``.
         reference: whose action is the reference; several are combined.
-        temperature: ``eta`` > 0: 0.1 is soft, 1e-3 moderate, 1e-5 nearly binary. A buffer: ``weight.temperature.fill_(x)``
-            changes it, also under compilation.
+        temperature: ``eta`` > 0: 0.1 is soft, 1e-3 moderate, 1e-5 nearly binary. A buffer:
+            ``weight.temperature.fill_(x)`` changes it, also under compilation.
         actor: whose actions set ``lambda``; the first reference where ``None``.
         combine: how several references make one value.
         aggregation: over the ensemble.
         scale: what ``lambda`` is made with; ``unit_scale`` for none.
 
     Raises:
-        ConfigError: a temperature that is not a finite number above 0 (use ``weight=None`` for no weighting), or an
-            empty reference.
+        ConfigError: a temperature that is not a finite number above 0 (use ``weight=None`` for no
+            weighting), or an empty reference.
 
     Example:
         >>> import torch
@@ -62,7 +64,8 @@ class ValueAwareWeight(Weight):
 
     Source: Nguimatsia Tiofack et al., "Guided flow policy", ICLR 2026, arXiv 2512.03973.
 
-    Differences from the authors' code: a temperature of 0, which there switches the weighting off, is refused.
+    Differences from the authors' code: a temperature of 0, which there switches the weighting off,
+    is refused.
     """
 
     temperature: Tensor
@@ -82,8 +85,8 @@ class ValueAwareWeight(Weight):
         super().__init__()
         if not 0 < temperature < float("inf"):
             raise ConfigError(
-                f"ValueAwareWeight: temperature must be a finite number above 0, got {temperature!r}. "
-                "For no weighting pass weight=None to FlowMatchingLoss."
+                "ValueAwareWeight: temperature must be a finite number above 0, got "
+                f"{temperature!r}. For no weighting pass weight=None to FlowMatchingLoss."
             )
         references = (reference,) if isinstance(reference, Actor) else tuple(reference)
         if not references:

@@ -18,9 +18,9 @@ from flowpolicy.paths.draws import Draw
 class Weight(TensorDictModuleBase, ABC):
     """How much one data action counts, ``[*B, 1]``, at least 0, never with gradient.
 
-    An implementation gives ``compute`` and, where it asks an actor, ``draws``. It holds its networks as ``frozen`` views,
-    so that it trains and owns none. As a TensorDict module it reads ``observation``, ``action`` and what ``draws`` names,
-    and writes ``weight``.
+    An implementation gives ``compute`` and, where it asks an actor, ``draws``. It holds its
+    networks as ``frozen`` views, so that it trains and owns none. As a TensorDict module it reads
+    ``observation``, ``action`` and what ``draws`` names, and writes ``weight``.
     """
 
     def __init__(self) -> None:

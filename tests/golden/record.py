@@ -55,10 +55,18 @@ class Record:
         )
 
     def network(self, kind: str, module: str) -> list[Tensor]:
-        """The tensors of a recorded network in the order of our parameters; ``kind`` is params, grads or after."""
+        """A recorded network layer by layer; ``kind`` is params, grads or after."""
         prefix = f"{kind}/{module}/"
-        layers = sorted({key.removeprefix(prefix).split("/")[-2] for key in self.arrays if key.startswith(prefix)})
-        (head,) = {key.removeprefix(prefix).split("/")[0] for key in self.arrays if key.startswith(prefix)}
+        layers = sorted(
+            {
+                key.removeprefix(prefix).split("/")[-2]
+                for key in self.arrays
+                if key.startswith(prefix)
+            }
+        )
+        (head,) = {
+            key.removeprefix(prefix).split("/")[0] for key in self.arrays if key.startswith(prefix)
+        }
         tensors = []
         for i in range(sum(layer.startswith("Dense") for layer in layers)):
             kernel = self.tensor(f"{prefix}{head}/Dense_{i}/kernel")
@@ -66,7 +74,10 @@ class Record:
             stacked = kernel.ndim == 3
             tensors += [kernel, bias.unsqueeze(1)] if stacked else [kernel.T, bias]
             if f"LayerNorm_{i}" in layers:
-                norm = [self.tensor(f"{prefix}{head}/LayerNorm_{i}/{part}") for part in ("scale", "bias")]
+                norm = [
+                    self.tensor(f"{prefix}{head}/LayerNorm_{i}/{part}")
+                    for part in ("scale", "bias")
+                ]
                 tensors += [part.unsqueeze(1) if stacked else part for part in norm]
         return tensors
 

@@ -1,7 +1,8 @@
 """The recipes are the published methods, number by number.
 
-Losses to 1e-5 relative, a gradient tensor's largest error to 1e-5 of its largest entry, parameters after one Adam step and the target
-update to 1e-6 absolute; evaluated in float64 against records in float32.
+Losses to 1e-5 relative, a gradient tensor's largest error to 1e-5 of its largest entry, parameters
+after one Adam step and the target update to 1e-6 absolute; evaluated in float64 against records in
+float32.
 """
 
 from __future__ import annotations
@@ -70,7 +71,8 @@ def gfp(name: str) -> tuple[fp.Agent, Record, dict[str, str], dict[str, int], di
         **({} if c["target_use_next"] else {"bootstrap_flow": "current"}),
     )
     modules = {"critic": "modules_critic", "field": "modules_vabc", "actor": "modules_actor"}
-    # With a mean target both policies draw the next noise from the same key: equal arrays, recorded twice.
+    # With a mean target both policies draw the next noise from the same key: equal arrays, recorded
+    # twice.
     twice = int(c["target_agg"] == "mean")
     if twice:
         assert torch.equal(record.draw(0), record.draw(1))
@@ -153,7 +155,7 @@ def test_losses_gradients_and_parameters_after_the_step(name: str) -> None:
 
 @pytest.mark.parametrize("name", RECORDS)
 def test_a_wrong_draw_is_noticed(name: str) -> None:
-    """The comparison above can fail: with the flow's noise taken from elsewhere, its loss misses the record."""
+    """The comparison above can fail: with another noise the flow's loss misses the record."""
     agent, record, modules, draws, metrics = RECORDS[name](name)
     load_agent(agent, record, modules)
     values = {key: record.draw(number) for key, number in draws.items()}
