@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+import flowpolicy
 from flowpolicy.data.generate import command, generate
-from flowpolicy.data.generate.episodes import Columns, make_expert, record_episode
+from flowpolicy.data.generate.episodes import Columns, load_shard, make_expert, record_episode
 from flowpolicy.data.generate.settings import resolve
 from flowpolicy.data.npz import sha256
 from flowpolicy.errors import ConfigError, DataError
@@ -283,6 +289,49 @@ def test_a_process_that_dies_is_reported(tmp_path: Path, monkeypatch: pytest.Mon
     tasks: Any = [1, 1, 1]
     with pytest.raises(DataError, match=r"a process ended while recording.*run the same command"):
         list(workers.record_all(tasks, resolve(MAZE, seed=0), tmp_path, 2))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for processes in /proc")
+def test_a_killed_parent_leaves_no_process_and_loses_no_episode(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from flowpolicy.data.generate import generate\n"
+        "if __name__ == '__main__':\n"
+        f"    generate({MAZE!r}, transitions=1_000_000, root={str(tmp_path)!r}, jobs=2)\n"
+    )
+    partial = tmp_path / f".{MAZE}-v0.partial"
+    environment = {**os.environ, "PYTHONPATH": str(Path(flowpolicy.__file__).parents[1])}
+    child = subprocess.Popen(
+        [sys.executable, str(script)], env=environment, stderr=subprocess.DEVNULL
+    )
+    try:
+        wait_until(lambda: len(list(partial.glob("train-*.npz"))) >= 3, seconds=90)
+        workers = Path(f"/proc/{child.pid}/task/{child.pid}/children").read_text().split()
+    finally:
+        child.kill()
+        child.wait()
+    assert len(workers) >= 2
+    wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers), seconds=20)
+
+    settings = resolve(MAZE, seed=0)
+    for path in partial.glob("train-*.npz"):
+        assert load_shard(path, settings) is not None, path
+
+
+def wait_until(condition: Callable[[], bool], *, seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+def test_a_missing_ogbench_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ogbench", None)
+    with pytest.raises(ConfigError, match=r"pip install 'flowpolicy\[ogbench\]'"):
+        small(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from flowpolicy.data.generate.workers import Task, record_all
 from flowpolicy.data.generate.writer import publish, write_json, write_npz
 from flowpolicy.data.locate import default_root
 from flowpolicy.data.npz import sha256
+from flowpolicy.envs.names import register_ogbench
 from flowpolicy.errors import DataError, require_at_least
 
 
@@ -98,6 +99,7 @@ def generate(
         min_norm=min_norm,
         random_actions=random_actions,
     )
+    register_ogbench()  # refuse here what would end every process of a pool
     require_at_least("generate", "transitions", transitions, 1)
     if val_transitions is None:
         val_transitions = math.ceil(transitions / 10)
