@@ -49,7 +49,7 @@ types: setup
 	$(BIN)/mypy
 
 layers: setup
-	$(BIN)/lint-imports --no-cache
+	$(BIN)/lint-imports --no-logo --no-cache
 
 format: setup ## format the code and repair what ruff can repair
 	$(BIN)/ruff format
