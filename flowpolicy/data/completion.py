@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from flowpolicy.data.layout import Key
+from flowpolicy.data.validation import check_entry
 from flowpolicy.errors import DataError, MissingKeyError
 
 FLAGS: tuple[Key, ...] = (("next", "terminated"), ("next", "truncated"), ("next", "done"))
@@ -26,6 +27,7 @@ def complete(entries: Mapping[Key, Tensor], source: str) -> dict[Key, Tensor]:
             "A bare ('next', 'done') does not say whether a trajectory ended or was cut off."
         )
     for key, values in flags.items():
+        check_entry(source, key, values, rows=len(flags["next", "terminated"]))
         if values.dtype != torch.bool:
             raise DataError(
                 f"{source}: {key!r} must be boolean, got {values.dtype}. Convert it with .bool()."
@@ -33,11 +35,9 @@ def complete(entries: Mapping[Key, Tensor], source: str) -> dict[Key, Tensor]:
     terminated = flags["next", "terminated"]
     truncated = flags.get(("next", "truncated"))
     if truncated is None:
-        done = flags.get(("next", "done"), terminated)
-        truncated = done & ~terminated if done.shape == terminated.shape else done
+        truncated = flags.get(("next", "done"), terminated) & ~terminated
     entries["next", "truncated"] = truncated
-    if truncated.shape == terminated.shape:
-        entries["next", "done"] = terminated | truncated
+    entries["next", "done"] = terminated | truncated
     if "episode" not in entries:
         ends = entries["next", "done"].reshape(-1).long()
         entries["episode"] = ends.cumsum(0) - ends

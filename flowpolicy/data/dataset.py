@@ -119,7 +119,8 @@ class Dataset:
 
         Args:
             batch_size: number of rows.
-            generator: source of the indices, on any device.
+            generator: source of the indices, on any device; one on the CPU gives the same rows
+                wherever the data lie.
 
         Raises:
             ConfigError: a batch size below 1.
@@ -149,7 +150,7 @@ class Dataset:
             >>> dataset.take(torch.tensor([2, 0]))["observation"].squeeze(-1)
             tensor([2., 0.])
         """
-        index = index.to(self._device)
+        index = index.to(self._device, non_blocking=True)
         root: dict[str, Any] = {}
         after: dict[str, Tensor] = {}
         for block, keys, widths, members in self._plan:
@@ -306,8 +307,8 @@ class Dataset:
     ) -> Dataset:
         """A data set from a TensorDict in TorchRL's layout, one row per transition.
 
-        Where there is no ``episode``, trajectories end where ``("next", "done")`` does. The
-        values are copied.
+        Trajectories are told apart by ``episode``, else by the ids that TorchRL's collectors
+        write, else they end where ``("next", "done")`` says so. The values are copied.
 
         Args:
             data: batch size `[N]`; reshape `[E, T]` with ``data.reshape(-1)``.
@@ -367,6 +368,9 @@ class Dataset:
                 entries[key] = values
             elif key in set(extra):
                 raise MissingKeyError(f"Dataset.from_tensordict: no {key!r}, asked for by extra.")
+        collected = data.get(("collector", "traj_ids"), None)
+        if "episode" not in entries and collected is not None:
+            entries["episode"] = collected.reshape(len(data))
         info = info or DatasetInfo()
         if (action_low is None) != (action_high is None):
             raise DataError(

@@ -35,20 +35,22 @@ def to_unit_box(
     for name, bound in zip(("action_low", "action_high"), bounds, strict=True):
         if bound.ndim > 1 or bound.numel() not in (1, width) or not bool(bound.isfinite().all()):
             raise DataError(
-                f"{name} must be one finite number or {width}, one per action component; "
-                f"got {bound.tolist()}."
+                f"Dataset.from_tensordict: {name} must be one finite number or {width}, "
+                f"one per action component; got {bound.tolist()}."
             )
     lower, upper = (bound.expand(width) for bound in bounds)
     if not bool((lower < upper).all()):
         raise DataError(
-            f"action_low must be below action_high, got {lower.tolist()} and {upper.tolist()}."
+            "Dataset.from_tensordict: action_low must be below action_high, "
+            f"got {lower.tolist()} and {upper.tolist()}."
         )
     outside = (action < lower) | (action > upper)
     if bool(outside.any()):
         row = int(outside.any(dim=-1).nonzero()[0])
         raise DataError(
-            f"action: {int(outside.any(dim=-1).sum())} of {len(action)} rows outside the bounds "
-            f"{lower.tolist()} to {upper.tolist()}, first at row {row} ({action[row].tolist()}). "
+            f"Dataset.from_tensordict: 'action': {int(outside.any(dim=-1).sum())} of {len(action)} "
+            f"rows outside the bounds {lower.tolist()} to {upper.tolist()}, first at row {row} "
+            f"({action[row].tolist()}). "
             "Give the bounds of the environment's action space."
         )
     unit = 2 * (action.double() - lower) / (upper - lower) - 1

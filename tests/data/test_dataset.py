@@ -196,6 +196,16 @@ class TestConstruction:
             ),
             ("action", torch.zeros(4), r"'action' must be \[N, width\] with N = 4, got \[4\]"),
             (("next", "reward"), torch.zeros(4), r"must be \[N, 1\] with N = 4, got \[4\]"),
+            (
+                ("next", "truncated"),
+                torch.zeros(4, dtype=torch.bool),
+                r"\('next', 'truncated'\) must be \[N, 1\] with N = 4, got \[4\]",
+            ),
+            (
+                ("next", "terminated"),
+                torch.zeros(3, 1, dtype=torch.bool),
+                r"\('next', 'truncated'\) must be \[N, 1\] with N = 3, got \[4, 1\]",
+            ),
             (("next", "reward"), torch.zeros(4, 2), r"must be \[N, 1\] with N = 4, got \[4, 2\]"),
             ("episode", torch.zeros(4, 1), r"'episode' must be \[N\] with N = 4, got \[4, 1\]"),
             (
@@ -275,6 +285,20 @@ class TestFromTensordict:
         dataset = Dataset.from_tensordict(self.data(embedding=extra), extra=["embedding"])
         assert torch.equal(dataset.entries()["embedding"], extra)
         assert "embedding" in dataset.sample(2).keys()  # noqa: SIM118  (a TensorDict)
+
+    def test_tells_trajectories_apart_as_collectors_do(self):
+        data = self.data().exclude("episode").reshape(2, 3)  # two environments, none done
+        data["next", "done"][:], data["next", "truncated"][:] = False, False
+        data["collector", "traj_ids"] = torch.tensor([[0, 0, 0], [1, 1, 1]])
+        dataset = Dataset.from_tensordict(data.reshape(-1))
+        assert dataset.entries()["episode"].tolist() == [0, 0, 0, 1, 1, 1]
+        assert dataset.info.episodes == 2
+
+    def test_takes_memory_mapped_data(self, tmp_path):
+        data = self.data()
+        dataset = Dataset.from_tensordict(data.memmap(tmp_path))
+        assert dataset.fingerprint() == Dataset.from_tensordict(data).fingerprint()
+        assert all(type(block) is torch.Tensor for block in dataset.blocks.values())
 
     def test_leaves_other_entries_out(self):
         dataset = Dataset.from_tensordict(self.data(embedding=torch.zeros(6, 2)))

@@ -368,3 +368,8 @@ class TestDownload:
             "hand, or make a data set of your own: "
             "flowpolicy data generate pointmaze-medium-navigate-v0 --root FOLDER."
         )
+
+    def test_a_download_that_leaves_nothing_is_noticed(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(ogbench, "download_datasets", lambda names, folder: None)
+        with pytest.raises(DataError, match=rf"OGBench's download left no {MAZE_FILE} in .*/new\."):
+            load(MAZE, tmp_path / "new")

@@ -93,6 +93,7 @@ class TestDatasetClass:
             assert batch[key].shape == (16, *shape), key
             assert batch[key].dtype == dtype, key
         assert len(replay) == len(load(MAZE, root))
+        assert replay._is_downloaded()
 
     def test_whole_content_is_that_of_load(self, maze_file):
         root = maze_file()
