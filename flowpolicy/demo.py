@@ -51,7 +51,7 @@ SETTINGS = TrainConfig(
 )
 
 PATHS = 10
-"""Trajectories in the picture."""
+"""Trajectories of each policy in the picture."""
 
 CLONE_STEPS = 300
 """After so many steps the picture of a policy that wanders gets no clearer."""
@@ -189,19 +189,26 @@ def _score(actor: str, last: Sequence[Point]) -> Score:
 
 
 def _draw(run: RunFolder, scores: Sequence[Score], out: Path) -> None:
-    first = run.seeds()[0]
+    seeds = run.seeds()
+    share = max(1, PATHS // len(seeds))
     env = make_gym(ENV)
     env.reset(seed=0)
     maze = Maze.of(env)
     panels = []
     for score in scores:
-        policy = load_policy(first.path, actor=score.actor)
-        steps = None if score.actor == "policy" else CLONE_STEPS
-        paths = record_observations(policy, ENV, episodes=PATHS, max_steps=steps)
+        paths = []
+        for number, seed in enumerate(seeds):
+            policy = load_policy(seed.path, actor=score.actor)
+            steps = None if score.actor == "policy" else CLONE_STEPS
+            paths += record_observations(policy, ENV, episodes=share, seed=number, max_steps=steps)
         note = f"{score.successes} of {score.episodes} episodes reach the goal"
         panels.append(Panel(score.name, note, paths, [maze.solved(path) for path in paths]))
     env.close()
-    maze_picture(maze, panels, out)
+    caption = (
+        f"{share} trajectories of each seed; a cross marks an end away from the goal; the clone is "
+        f"shown for {CLONE_STEPS} of its 1,000 steps"
+    )
+    maze_picture(maze, panels, out, caption=caption)
 
 
 def _report(summary: DemoSummary, config: TrainConfig) -> dict[str, Any]:

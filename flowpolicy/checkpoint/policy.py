@@ -75,6 +75,7 @@ class DeployedPolicy(Actor):
 
     def raw(self, observation: Tensor, noise: Tensor) -> Tensor:
         """``observation [*B, O], noise [*B, *noise_shape] -> [*B, A]``, not clipped."""
+        self.check_inputs(observation, noise)
         return self.actor.raw((observation - self.observation_mean) / self.observation_std, noise)
 
     def environment_action(self, action: Tensor) -> Tensor:

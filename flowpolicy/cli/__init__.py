@@ -44,11 +44,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         True
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
-    warnings.simplefilter("ignore")  # of other packages; ours stay visible as one line each
-    warnings.filterwarnings("always", module="flowpolicy")
-    warnings.showwarning = lambda message, *_args, **_kwargs: complain("warning", str(message))
     try:
-        return _dispatch(arguments)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of other packages; ours become one line each
+            warnings.filterwarnings("always", module="flowpolicy")
+            warnings.showwarning = lambda message, *_, **__: complain("warning", str(message))
+            return _dispatch(arguments)
     except (DivergedError, EvaluationError, SeedError) as error:
         complain("error", str(error))
         return 1

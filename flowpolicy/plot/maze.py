@@ -84,27 +84,31 @@ class Panel:
     reached: Sequence[bool]
 
 
-def maze_picture(maze: Maze, panels: Sequence[Panel], out: Path, *, title: str = "") -> Path:
+MARGIN = 0.4
+"""How much of the outer wall is shown, in cells."""
+
+
+def maze_picture(maze: Maze, panels: Sequence[Panel], out: Path, *, caption: str = "") -> Path:
     """Draws one maze per panel, side by side, and writes the picture.
 
     Args:
         maze: Walls, start and goal.
         panels: Policies and their trajectories.
         out: Where to write.
-        title: Above everything.
+        caption: Below everything.
     """
-    rows, columns = maze.walls.shape
+    rows, columns = (size - 2 * (1 - MARGIN) for size in maze.walls.shape)
     with figure_style():
         width = 5.6
-        figure = new_figure(width * len(panels), width * rows / columns + 1.25)
+        figure = new_figure(width * len(panels), (width - 0.3) * rows / columns + 1.3)
         for index, panel in enumerate(panels):
             axes = figure.add_subplot(1, len(panels), index + 1)
             _draw_maze(axes, maze)
             _draw_paths(axes, panel, COLORS[index % len(COLORS)])
             axes.set_title(panel.title, pad=26, color=COLORS[index % len(COLORS)])
             axes.text(0, 1.02, panel.note, transform=axes.transAxes, fontsize=11.5, color=INK)
-        if title:
-            figure.suptitle(title, fontsize=12, color=FAINT, x=0.01, ha="left")
+        if caption:
+            figure.supxlabel(caption, fontsize=10, color=FAINT, x=0.99, ha="right")
         return save_figure(figure, out)
 
 
@@ -128,17 +132,18 @@ def _draw_maze(axes: Axes, maze: Maze) -> None:
         axes.annotate(
             name,
             (x, y),
-            xytext=(0, -13 if name == "start" else 11),
+            xytext=(14, -9) if name == "start" else (-24, 0),
             textcoords="offset points",
-            ha="center",
-            va="top" if name == "start" else "bottom",
+            ha="left" if name == "start" else "right",
+            va="center",
             fontsize=11,
             fontweight="bold",
             color=INK,
             zorder=7,
         )
-    axes.set_xlim(left, left + columns * maze.unit)
-    axes.set_ylim(bottom, bottom + rows * maze.unit)
+    cut = (1 - MARGIN) * maze.unit
+    axes.set_xlim(left + cut, left + columns * maze.unit - cut)
+    axes.set_ylim(bottom + cut, bottom + rows * maze.unit - cut)
     axes.set_aspect("equal")
     axes.set_axis_off()
 

@@ -20,7 +20,9 @@ FAINT: Final = "#8A8A8A"
 GRID: Final = "#E4E4E4"
 
 _STYLE: Final[Any] = {  # Any: matplotlib spells all its keys out in the type
-    "figure.constrained_layout.wspace": 0.06,
+    "figure.constrained_layout.wspace": 0.05,
+    "figure.constrained_layout.h_pad": 0.1,
+    "figure.constrained_layout.w_pad": 0.1,
     "figure.dpi": 160,
     "savefig.dpi": 160,
     "figure.facecolor": "white",

@@ -1,0 +1,211 @@
+"""Episodes in lock-step: counted right, repeatable, and the same however they are spread."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+import torch
+from torch import Tensor
+
+import flowpolicy as fp
+from flowpolicy.errors import ConfigError, ShapeError
+from flowpolicy.evaluate import (
+    EvaluationError,
+    close_environments,
+    evaluate,
+    record_frames,
+    record_observations,
+)
+from flowpolicy.evaluate.noise import EpisodeNoise, episode_seeds
+from flowpolicy.evaluate.workers import close_workers
+from flowpolicy.modules import Actor
+from tests.run.conftest import MAZE
+from tests.run.line_world import LineWorld, Silent, broken, deadly
+
+
+class Drift(Actor):
+    """Goes right by the given push plus its noise."""
+
+    def __init__(self, push: float = 1.0, spread: float = 0.0) -> None:
+        super().__init__(1, 1)
+        self.push, self.spread = push, spread
+        self.batches: list[tuple[int, ...]] = []
+
+    def raw(self, observation: Tensor, noise: Tensor) -> Tensor:
+        self.check_inputs(observation, noise)
+        self.batches.append(tuple(observation.shape))
+        return torch.full_like(observation, self.push) + self.spread * noise
+
+
+@pytest.fixture(autouse=True)
+def fresh_environments():
+    LineWorld.made = LineWorld.stepped = 0
+    yield
+    close_environments()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_processes_left():
+    yield
+    close_workers()
+
+
+def test_returns_lengths_and_success_are_those_of_the_episodes():
+    result = evaluate(Drift(1.0), LineWorld, episodes=6)
+    assert result.successes == (True,) * 6
+    assert result.success_rate == 1.0
+    # From x0 each step adds 0.2 until x > 1; the return is the sum of the positions on the way.
+    for index, (length, total) in enumerate(zip(result.lengths, result.returns, strict=True)):
+        env = LineWorld()
+        env.reset(seed=episode_seeds(0, index)[0])
+        positions = [env.x + 0.2 * (k + 1) for k in range(length)]
+        assert positions[-1] > 1 and (length == 1 or positions[-2] <= 1)
+        assert total == pytest.approx(sum(positions))
+    lost = evaluate(Drift(-1.0), LineWorld, episodes=3)
+    assert (lost.successes, lost.lengths) == ((False,) * 3, (10,) * 3)
+
+
+def test_one_batched_call_per_step_of_a_constant_shape():
+    policy = Drift(1.0, spread=0.5)
+    result = evaluate(policy, LineWorld, episodes=7, parallel=3)
+    assert set(policy.batches) == {(3, 1)}
+    assert LineWorld.made == 3
+    assert LineWorld.stepped == sum(result.lengths)  # nothing is stepped after its end
+    assert len(policy.batches) < sum(result.lengths)
+
+
+def test_environments_are_made_once():
+    policy = Drift()
+    evaluate(policy, LineWorld, episodes=4)
+    evaluate(policy, LineWorld, episodes=4)
+    evaluate(policy, LineWorld, episodes=2)
+    assert LineWorld.made == 4
+
+
+def test_the_same_call_gives_the_same_episodes():
+    policy = Drift(0.3, spread=1.0)
+    first = evaluate(policy, LineWorld, episodes=8, seed=3)
+    torch.manual_seed(99)
+    again = evaluate(policy, LineWorld, episodes=8, seed=3)
+    assert (again.returns, again.successes) == (first.returns, first.successes)
+    assert evaluate(policy, LineWorld, episodes=8, seed=4).returns != first.returns
+
+
+def test_an_episode_does_not_depend_on_its_neighbours():
+    policy = Drift(0.3, spread=1.0)
+    alone = evaluate(policy, LineWorld, episodes=8, parallel=1)
+    together = evaluate(policy, LineWorld, episodes=8, parallel=8)
+    assert alone.returns == pytest.approx(together.returns)
+    assert evaluate(policy, LineWorld, episodes=3).returns == pytest.approx(together.returns[:3])
+
+
+def test_processes_give_the_same_episodes_and_stay():
+    policy = Drift(0.3, spread=1.0)
+    here = evaluate(policy, LineWorld, episodes=7)
+    made = LineWorld.made
+    for _ in range(2):
+        there = evaluate(policy, LineWorld, episodes=7, workers=2)
+        assert there.returns == pytest.approx(here.returns)
+        assert (there.lengths, there.successes) == (here.lengths, here.successes)
+    assert LineWorld.made == made
+
+
+def test_a_failing_process_is_reported():
+    with pytest.raises(EvaluationError, match=r"process 0 failed:\n(.|\n)*no simulator here"):
+        evaluate(Drift(), broken, episodes=2, workers=1)
+
+
+def test_a_dead_process_is_reported():
+    with pytest.raises(EvaluationError, match="evaluation process 0 died with exit code 7"):
+        evaluate(Drift(), deadly, episodes=2, workers=1)
+
+
+def test_without_success_only_returns_are_told():
+    result = evaluate(Drift(), Silent, episodes=2)
+    assert (result.successes, result.success_rate, result.interval) == (None, None, None)
+
+
+def test_max_steps_ends_episodes():
+    assert evaluate(Drift(-1), LineWorld, episodes=2, max_steps=4).lengths == (4, 4)
+
+
+def test_training_mode_comes_back():
+    policy = Drift()
+    policy.train()
+    evaluate(policy, LineWorld, episodes=1)
+    assert policy.training
+
+
+@pytest.mark.parametrize(
+    ("option", "least"), [("episodes", 1), ("parallel", 1), ("max_steps", 1), ("workers", 0)]
+)
+def test_impossible_counts_are_refused(option, least):
+    with pytest.raises(ConfigError, match=f"evaluate: {option} must be at least {least}, got"):
+        evaluate(Drift(), LineWorld, **{option: least - 1})
+
+
+def test_a_policy_of_another_environment_is_refused():
+    actor = fp.OneStepActor(3, 1, hidden=(8,))
+    with pytest.raises(ShapeError, match=r"observation has shape \[1\], the policy expects \[3\]"):
+        evaluate(actor, LineWorld, episodes=1)
+
+
+def test_an_unknown_environment_names_the_nearest():
+    with pytest.raises(ConfigError, match=f"did you mean '{MAZE}'"):
+        evaluate(Drift(), MAZE.replace("medium", "medum"), episodes=1)
+
+
+def test_the_real_maze_repeats():
+    torch.manual_seed(0)
+    actor = fp.OneStepActor(2, 2, hidden=(16,))
+    first = evaluate(actor, MAZE, episodes=3, max_steps=20)
+    again = evaluate(actor, MAZE, episodes=3, max_steps=20)
+    paths = record_observations(actor, MAZE, episodes=3, max_steps=20)
+    more = record_observations(actor, MAZE, episodes=3, max_steps=20)
+    assert first.returns == again.returns == (-20.0,) * 3
+    assert [path.shape for path in paths] == [(21, 2)] * 3
+    assert all((a == b).all() for a, b in zip(paths, more, strict=True))
+    assert len({tuple(path[0]) for path in paths}) == 3
+
+
+def test_best_of_draws_its_own_shape_of_noise():
+    critic = fp.CriticEnsemble(1, 1, hidden=(8,))
+    policy = fp.BestOf(Drift(0.0, 1.0), critic, n=4)
+    result = evaluate(policy, LineWorld, episodes=3)
+    assert result.returns == evaluate(policy, LineWorld, episodes=3).returns
+
+
+def test_noise_of_an_episode_is_standard_normal_and_its_own():
+    noise = EpisodeNoise(1, (2,))
+    draws = torch.stack([noise.draw().clone() for _ in range(4000)])
+    assert draws.shape == (4000, 2)
+    assert draws.mean().abs() < 0.05
+    assert (draws.std() - 1).abs() < 0.05
+    assert torch.unique(draws[:, 0]).numel() == 4000
+    assert not torch.equal(EpisodeNoise(2, (2,)).draw(), EpisodeNoise(1, (2,)).draw())
+
+
+def test_what_cannot_be_drawn_says_why():
+    class Blind(LineWorld):
+        metadata = {"render_fps": 5}  # noqa: RUF012
+
+        def render(self) -> None:
+            raise RuntimeError("no screen")
+
+    with pytest.raises(ConfigError, match=r"cannot be drawn here; .*MUJOCO_GL=egl.*no screen"):
+        record_frames(Drift(), Blind)
+
+
+def test_frames_come_in_order():
+    import numpy as np
+
+    class Seen(LineWorld):
+        metadata = {"render_fps": 5}  # noqa: RUF012
+
+        def render(self) -> np.ndarray:
+            return np.full((2, 2, 3), self.time, dtype=np.uint8)
+
+    frames, rate = record_frames(Drift(-1), partial(Seen), episodes=1, every=2)
+    assert [int(frame.max()) for frame in frames] == [0, 2, 4, 6, 8, 10]
+    assert rate == 2.5

@@ -1,0 +1,274 @@
+"""A run writes what it did, and stops where it must."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import sys
+
+import pytest
+import torch
+from tensordict import TensorDict
+
+from flowpolicy.agents import Agent
+from flowpolicy.checkpoint import Checkpoints
+from flowpolicy.errors import ConfigError, FlowPolicyError
+from flowpolicy.evaluate import wilson_interval
+from flowpolicy.run_folder import RunFolder
+from flowpolicy.train import DivergedError, Stopped, TrainConfig, train, train_seeds, versions
+from flowpolicy.train.records import CsvFile, TensorBoard
+from flowpolicy.train.seeds import SeedError
+from flowpolicy.train.stop import StopRequest
+from tests.run.conftest import MAZE, TINY
+from tests.run.pictures import read_picture
+
+
+def rows(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_folder_holds_everything(finished_run):
+    names = {p.name for p in finished_run.path.iterdir()}
+    assert names == {
+        "checkpoints",
+        "config.json",
+        "curve.png",
+        "data.json",
+        "eval.csv",
+        "metrics.csv",
+        "tensorboard",
+        "versions.json",
+    }
+    assert TrainConfig.from_dict(finished_run.config()) == TINY.replace(tensorboard=True)
+    assert finished_run.read_json("data.json")["n_step"] == 2
+    assert finished_run.checkpoints.steps() == [10, 20]
+    assert list((finished_run.path / "tensorboard").glob("events.*"))
+
+
+def test_metrics_have_a_row_for_every_read(finished_run):
+    table = rows(finished_run.metrics)
+    assert [int(row["step"]) for row in table] == [5, 10, 15, 20]
+    losses = {name for name in table[0] if name.startswith("loss_")}
+    assert losses == {"loss_qvalue", "loss_flow", "loss_distill", "loss_dpg"}
+    assert all(float(row[name]) == float(row[name]) for row in table for name in losses)
+    assert all(float(row["rate"]) > 0 for row in table)
+
+
+def test_evaluations_have_a_row_for_every_actor(finished_run):
+    table = rows(finished_run.evaluations)
+    assert [(int(row["step"]), row["actor"]) for row in table] == [
+        (10, "policy"),
+        (10, "flow"),
+        (20, "policy"),
+        (20, "flow"),
+    ]
+    low, high = wilson_interval(0, 3)
+    for row in table:
+        assert (float(row["success"]), int(row["successes"]), int(row["episodes"])) == (0, 0, 3)
+        assert (float(row["low"]), float(row["high"])) == (low, high)
+        assert (float(row["return"]), float(row["length"])) == (-15.0, 15.0)
+
+
+def test_the_curve_is_a_picture(finished_run):
+    picture = read_picture(finished_run.curve)
+    assert picture.width >= 1200
+    assert picture.height >= 700
+    assert picture.has_color("#0072B2")
+    assert picture.has_color("#D55E00")
+
+
+def test_versions_tell_with_what(finished_run):
+    saved = finished_run.read_json("versions.json")
+    assert saved["packages"]["torch"] == torch.__version__
+    assert saved["python"] == sys.version.split()[0]
+    assert {"torchrl", "tensordict", "numpy", "mujoco", "ogbench"} <= set(saved["packages"])
+    assert saved["threads"] == torch.get_num_threads()
+    assert set(versions()) == set(saved)
+
+
+def test_the_same_seed_gives_the_same_run(out):
+    config = TINY.replace(eval_every=0, eval_episodes=1, checkpoint_every=0, updates=6)
+    folders = [train(config, out.with_name(name), progress=False) for name in ("a", "b")]
+    one, two = (folder.checkpoints.read().files for folder in folders)
+    assert one["model.safetensors"] == two["model.safetensors"]
+    assert one["optimizer.safetensors"] == two["optimizer.safetensors"]
+    other = train(config.replace(seed=1), out, progress=False).checkpoints.read().files
+    assert one["model.safetensors"] != other["model.safetensors"]
+
+
+def test_a_folder_that_exists_is_refused_before_anything_is_loaded(out, monkeypatch):
+    out.mkdir()
+    monkeypatch.setattr("flowpolicy.data.load", lambda *_, **__: pytest.fail("loaded"))
+    with pytest.raises(ConfigError, match="run folder .* exists already; choose another with"):
+        train(TINY, out, progress=False)
+
+
+def test_an_unknown_actor_is_refused_before_a_folder_is_made(out):
+    with pytest.raises(ConfigError, match="unknown actor of fql 'flw'; did you mean 'flow'"):
+        train(TINY.replace(eval_actors=("flw",)), out, progress=False)
+    assert not out.exists()
+
+
+def test_an_unknown_environment_is_refused_before_a_folder_is_made(out):
+    with pytest.raises(FlowPolicyError, match="pointmaze-medium-navigate-singletask"):
+        train(TINY.replace(env=MAZE.replace("medium", "medum")), out, progress=False)
+    assert not out.exists()
+
+
+def poisoned(at):
+    update = Agent.update
+
+    def replacement(agent: Agent, batch: TensorDict) -> TensorDict:
+        metrics = update(agent, batch)
+        if agent.step >= at:
+            metrics["loss_flow"] = torch.tensor(float("nan"))
+        return metrics
+
+    return replacement
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(out, monkeypatch):
+    monkeypatch.setattr(Agent, "update", poisoned(12))
+    with pytest.raises(
+        DivergedError, match="loss_flow not finite at update 15; the last good .*step_00000010"
+    ):
+        train(TINY, out, progress=False)
+    assert Checkpoints(out / "checkpoints").steps() == [10]
+    assert rows(out / "metrics.csv")[-1]["loss_flow"] == "nan"
+
+
+def test_without_a_checkpoint_it_says_so(out, monkeypatch):
+    monkeypatch.setattr(Agent, "update", poisoned(1))
+    with pytest.raises(DivergedError, match="no checkpoint had been written"):
+        train(TINY.replace(eval_every=0), out, progress=False)
+
+
+def test_metrics_are_read_only_now_and_then(out, monkeypatch):
+    reads = []
+    tolist = torch.Tensor.tolist
+    monkeypatch.setattr(torch.Tensor, "tolist", lambda x: reads.append(1) or tolist(x))
+    config = TINY.replace(updates=20, log_every=10, eval_every=0, checkpoint_every=0)
+    train(config, out, progress=False)
+    assert len(reads) == 2
+
+
+def test_seeds_are_trained_in_processes_and_shown_together(out):
+    config = TINY.replace(updates=10, eval_actors=("policy",))
+    folder = train_seeds(config, (0, 3), out, jobs=2, progress=False)
+    assert [seed.path.name for seed in folder.seeds()] == ["seed_0", "seed_3"]
+    assert [seed.config()["seed"] for seed in folder.seeds()] == [0, 3]
+    assert all(seed.config()["threads"] == 1 for seed in folder.seeds())
+    assert folder.config()["seeds"] == [0, 3]
+    one, two = (seed.checkpoints.read().files["model.safetensors"] for seed in folder.seeds())
+    assert one != two
+    assert read_picture(folder.curve).has_color("#0072B2")
+
+
+def test_a_failing_seed_is_named(out):
+    config = TINY.replace(eval_actors=("flw",))
+    with pytest.raises(SeedError, match="1 of 1 seeds failed; seed 4: unknown actor of fql 'flw'"):
+        train_seeds(config, (4,), out, progress=False)
+
+
+@pytest.mark.parametrize("seeds", [(), (1, 1)])
+def test_seeds_must_differ(out, seeds):
+    with pytest.raises(ConfigError, match="seeds must be different numbers, at least one, got"):
+        train_seeds(TINY, seeds, out)
+
+
+def test_configuration_survives_json():
+    config = TINY.replace(options={"hidden": (8, 8), "alpha": 1.5}, max_episode_steps=None)
+    assert TrainConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"agent": "fgl"}, r"unknown agent 'fgl'; did you mean 'fql'"),
+        ({"options": {"alfa": 1}}, r"unknown option of fql 'alfa'; did you mean 'alpha'"),
+        ({"options": {"discount": 0.9}}, "discount is an option of the run, not of the agent"),
+        ({"options": {"alpha": float("nan")}}, "alpha must be finite, got nan"),
+        ({"updates": 0}, "updates must be at least 1, got 0"),
+        ({"batch_size": -1}, "batch_size must be at least 1, got -1"),
+        ({"discount": 1.5}, r"discount must lie in \(0, 1\], got 1.5"),
+        ({"discount": float("nan")}, r"discount must lie in \(0, 1\], got nan"),
+        ({"eval_actors": ()}, "eval_actors must name at least one actor"),
+    ],
+)
+def test_impossible_configurations_are_refused(changes, message):
+    with pytest.raises(ConfigError, match=message):
+        TINY.replace(**changes)
+
+
+def test_unknown_and_missing_keys_are_refused():
+    with pytest.raises(ConfigError, match="unknown training option 'updats'; did you mean"):
+        TrainConfig.from_dict({"agent": "fql", "env": MAZE, "updats": 3})
+    with pytest.raises(ConfigError, match="the configuration lacks 'env'"):
+        TrainConfig.from_dict({"agent": "fql"})
+
+
+def test_the_discount_reaches_recipes_that_take_one():
+    assert TINY.replace(discount=0.5).recipe["discount"] == 0.5
+    assert "discount" not in dataclasses.replace(TINY, agent="flow_bc").recipe
+
+
+def test_a_table_refuses_other_columns(tmp_path):
+    table = CsvFile(tmp_path / "t.csv")
+    table.append({"a": 1})
+    with pytest.raises(ConfigError, match="the table has no column 'b'"):
+        table.append({"a": 1, "b": 2})
+    assert rows(table.path) == [{"a": "1"}]
+
+
+def test_without_tensorboard_it_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    with pytest.warns(UserWarning, match="no TensorBoard events: tensorboard is not installed"):
+        board = TensorBoard(tmp_path, enabled=True)
+    board.log("train", {"x": 1.0}, 1)
+    board.close()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_folder_must_be_one(tmp_path):
+    with pytest.raises(ConfigError, match="there is no run folder .*missing"):
+        RunFolder.open(tmp_path / "missing")
+    with pytest.raises(ConfigError, match=r"is not a run folder: it has no config\.json"):
+        RunFolder.open(tmp_path)
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(ConfigError, match=r"config\.json is not JSON"):
+        RunFolder.open(tmp_path).config()
+    (tmp_path / "config.json").write_text("[]")
+    with pytest.raises(ConfigError, match="must hold a JSON object, got list"):
+        RunFolder.open(tmp_path).config()
+
+
+def test_a_signal_waits_for_the_end_of_an_update():
+    import signal
+
+    with StopRequest() as stop:
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)  # the same one, sent to a whole group
+        assert stop.requested
+        with pytest.raises(Stopped, match="stopped by SIGINT") as stopped, stop.interruptible():
+            pytest.fail("work began after the request")
+    assert stopped.value.exit_code == 130
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_later_second_signal_is_not_held_back(monkeypatch):
+    import signal
+
+    monkeypatch.setattr(StopRequest, "REPEAT", -1.0)
+    with pytest.raises(KeyboardInterrupt), StopRequest():
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+
+
+def test_inside_an_evaluation_a_signal_acts_at_once():
+    import signal
+
+    with StopRequest() as stop, pytest.raises(Stopped) as stopped, stop.interruptible():
+        signal.raise_signal(signal.SIGTERM)
+    assert stopped.value.exit_code == 143
