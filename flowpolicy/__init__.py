@@ -6,17 +6,21 @@ reads every other through a frozen view. Everything else is putting parts togeth
 """
 
 from flowpolicy import agents as agents
+from flowpolicy import data as data
+from flowpolicy import envs as envs
 from flowpolicy import functional as functional
 from flowpolicy.__about__ import __version__ as __version__
 from flowpolicy.agents import Agent as Agent
 from flowpolicy.agents import Blend as Blend
 from flowpolicy.agents import NoiseSource as NoiseSource
+from flowpolicy.checkpoint import load_policy as load_policy
 from flowpolicy.errors import CheckpointError as CheckpointError
 from flowpolicy.errors import ConfigError as ConfigError
 from flowpolicy.errors import DataError as DataError
 from flowpolicy.errors import FlowPolicyError as FlowPolicyError
 from flowpolicy.errors import MissingKeyError as MissingKeyError
 from flowpolicy.errors import ShapeError as ShapeError
+from flowpolicy.evaluate import evaluate as evaluate
 from flowpolicy.functional import Pessimistic as Pessimistic
 from flowpolicy.functional import inverse_mean_abs as inverse_mean_abs
 from flowpolicy.functional import max_value as max_value
@@ -35,7 +39,7 @@ from flowpolicy.modules import Actor as Actor
 from flowpolicy.modules import BatchKeys as BatchKeys
 from flowpolicy.modules import ChunkPolicy as ChunkPolicy
 from flowpolicy.modules import CriticEnsemble as CriticEnsemble
-from flowpolicy.modules import Evaluation as Evaluation
+from flowpolicy.modules import EvaluatedBatch as EvaluatedBatch
 from flowpolicy.modules import FromCurrentObservation as FromCurrentObservation
 from flowpolicy.modules import OneStepActor as OneStepActor
 from flowpolicy.modules import TargetNetwork as TargetNetwork

@@ -14,7 +14,7 @@ from torchrl.envs.utils import ExplorationType
 from torchrl.objectives import LossModule
 
 from flowpolicy.errors import ConfigError
-from flowpolicy.modules.evaluation import Evaluation
+from flowpolicy.modules.evaluated_batch import EvaluatedBatch
 from flowpolicy.modules.frozen import is_frozen, unfrozen
 from flowpolicy.modules.keys import BatchKeys
 from flowpolicy.paths.draws import Draw
@@ -135,17 +135,17 @@ class Loss(LossModule):
         return {}
 
     @abstractmethod
-    def per_sample(self, evaluation: Evaluation) -> tuple[Tensor, dict[str, Tensor]]:
+    def per_sample(self, evaluated: EvaluatedBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss of each sample ``[*B, 1]``, and the ``metrics`` that fell off on the way."""
 
-    def evaluate(self, evaluation: Evaluation) -> dict[str, Tensor]:
-        """``loss_<name>`` and the metrics within an evaluation that other losses share."""
-        evaluation = evaluation.using(self.tensor_keys)
-        per_sample, metrics = self.per_sample(evaluation)
-        weights = self._maybe_get_priority_weight(evaluation.batch)
+    def evaluate(self, evaluated: EvaluatedBatch) -> dict[str, Tensor]:
+        """``loss_<name>`` and the metrics, from a batch that other losses share."""
+        evaluated = evaluated.using(self.tensor_keys)
+        per_sample, metrics = self.per_sample(evaluated)
+        weights = self._maybe_get_priority_weight(evaluated.batch)
         if weights is not None:
             weights = weights.reshape(per_sample.shape)
-        reduced = self._reduce_loss(per_sample, evaluation.batch, weights=weights)
+        reduced = self._reduce_loss(per_sample, evaluated.batch, weights=weights)
         return {
             f"loss_{self.name}": self.coefficient * reduced,
             **{f"{self.name}_{key}": value.detach() for key, value in metrics.items()},
@@ -155,8 +155,8 @@ class Loss(LossModule):
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
         """``loss_<name>`` and metrics of one batch."""
         batch = with_draws(tensordict, self.draws(), self.tensor_keys)
-        evaluation = Evaluation(batch, self.tensor_keys, live=[self.network])
-        return TensorDict(self.evaluate(evaluation), batch_size=[])
+        evaluated = EvaluatedBatch(batch, self.tensor_keys, live=[self.network])
+        return TensorDict(self.evaluate(evaluated), batch_size=[])
 
     def frozen_networks(self) -> Iterator[tuple[str, nn.Module]]:
         """The networks that it reads without training them, with the names of its arguments."""

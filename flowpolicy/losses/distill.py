@@ -12,7 +12,7 @@ from flowpolicy.errors import ConfigError
 from flowpolicy.functional.squared_error import squared_error
 from flowpolicy.losses.base import Loss, Reduction
 from flowpolicy.modules.actor import Actor
-from flowpolicy.modules.evaluation import Evaluation
+from flowpolicy.modules.evaluated_batch import EvaluatedBatch
 from flowpolicy.modules.frozen import frozen
 from flowpolicy.paths.draws import Draw
 
@@ -95,8 +95,8 @@ class DistillLoss(Loss):
         """The noise that student and teacher share."""
         return {self.tensor_keys.noise: self.actor_network.noise_draw}
 
-    def per_sample(self, evaluation: Evaluation) -> tuple[Tensor, dict[str, Tensor]]:
+    def per_sample(self, evaluated: EvaluatedBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """The squared error of the unclipped action, ``[*B, 1]``."""
-        taught = evaluation.policy_action(self.teacher).detach()
-        error = squared_error(evaluation.raw_action(self.actor_network), taught)
+        taught = evaluated.policy_action(self.teacher).detach()
+        error = squared_error(evaluated.raw_action(self.actor_network), taught)
         return error, {"error": error.mean()}

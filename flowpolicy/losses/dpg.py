@@ -12,7 +12,7 @@ from flowpolicy.functional.aggregation import Aggregation, mean_value
 from flowpolicy.functional.scale import Scale, unit_scale
 from flowpolicy.losses.base import Loss, Reduction
 from flowpolicy.modules.actor import Actor
-from flowpolicy.modules.evaluation import Critic, Evaluation
+from flowpolicy.modules.evaluated_batch import Critic, EvaluatedBatch
 from flowpolicy.modules.frozen import frozen
 from flowpolicy.paths.draws import Draw
 
@@ -95,8 +95,8 @@ class DPGLoss(Loss):
         """The actor's noise."""
         return {self.tensor_keys.noise: self.actor_network.noise_draw}
 
-    def per_sample(self, evaluation: Evaluation) -> tuple[Tensor, dict[str, Tensor]]:
+    def per_sample(self, evaluated: EvaluatedBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """Minus the scaled value, ``[*B, 1]``."""
-        value = self.aggregation(evaluation.policy_values(self.critic, self.actor_network))
+        value = self.aggregation(evaluated.policy_values(self.critic, self.actor_network))
         scale = self.scale(value)
         return -scale * value, {"value": value.mean(), "scale": scale}

@@ -10,7 +10,7 @@ from flowpolicy.errors import ConfigError
 from flowpolicy.functional.aggregation import Aggregation, min_value
 from flowpolicy.functional.expectile import expectile_error
 from flowpolicy.losses.base import Loss, Reduction
-from flowpolicy.modules.evaluation import Critic, Evaluation
+from flowpolicy.modules.evaluated_batch import Critic, EvaluatedBatch
 from flowpolicy.modules.frozen import frozen
 from flowpolicy.modules.value_network import ValueNetwork
 
@@ -84,10 +84,10 @@ class ExpectileLoss(Loss):
         """The value."""
         return self.value
 
-    def per_sample(self, evaluation: Evaluation) -> tuple[Tensor, dict[str, Tensor]]:
+    def per_sample(self, evaluated: EvaluatedBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """The asymmetric squared error, ``[*B, 1]``."""
-        target = self.aggregation(evaluation.data_values(self.target)).detach()
-        value = evaluation.state_values(self.value)
+        target = self.aggregation(evaluated.data_values(self.target)).detach()
+        value = evaluated.state_values(self.value)
         metrics = {
             "mean": value.detach().mean(),
             "min": value.detach().amin(),

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from flowpolicy.functional.squared_error import squared_error
 from flowpolicy.losses.base import Loss, Reduction
-from flowpolicy.modules.evaluation import Evaluation
+from flowpolicy.modules.evaluated_batch import EvaluatedBatch
 from flowpolicy.modules.velocity_field import VelocityField
 from flowpolicy.paths.draws import Draw, GaussianNoise, Law
 from flowpolicy.paths.linear import LinearPath
@@ -97,16 +97,16 @@ class FlowMatchingLoss(Loss):
             **({} if self.weight is None else self.weight.draws(keys)),
         }
 
-    def per_sample(self, evaluation: Evaluation) -> tuple[Tensor, dict[str, Tensor]]:
+    def per_sample(self, evaluated: EvaluatedBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """The weighted squared error of the velocity, ``[*B, 1]``."""
-        action = evaluation.action(self.field)
-        x0 = evaluation.read("FlowMatchingLoss", self.tensor_keys.x0, self.field.act_dim)
-        time = evaluation.read("FlowMatchingLoss", self.tensor_keys.time, 1)
+        action = evaluated.action(self.field)
+        x0 = evaluated.read("FlowMatchingLoss", self.tensor_keys.x0, self.field.act_dim)
+        time = evaluated.read("FlowMatchingLoss", self.tensor_keys.time, 1)
         x_t, velocity = self.path.sample(x0, action, time)
         error = squared_error(
-            self.field.velocity(evaluation.observation(self.field), x_t, time), velocity
+            self.field.velocity(evaluated.observation(self.field), x_t, time), velocity
         )
         if self.weight is None:
             return error, {}
-        weight = self.weight.of(evaluation)
+        weight = self.weight.of(evaluated)
         return weight * error, {"weight": weight.mean()}

@@ -13,7 +13,7 @@ from torchrl.objectives import LossModule
 from flowpolicy.errors import ConfigError
 from flowpolicy.losses.base import Loss, with_draws
 from flowpolicy.modules.actor import Actor
-from flowpolicy.modules.evaluation import Evaluation
+from flowpolicy.modules.evaluated_batch import EvaluatedBatch
 from flowpolicy.modules.frozen import unfrozen
 from flowpolicy.modules.keys import BatchKeys
 from flowpolicy.modules.target_network import TargetNetwork
@@ -117,10 +117,10 @@ class SumLoss(LossModule):
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
         """Every loss and metric of one batch, ``[]`` each."""
         batch = with_draws(tensordict, self.draws(), self.tensor_keys)
-        evaluation = Evaluation(
+        evaluated = EvaluatedBatch(
             batch, self.tensor_keys, live=[network for _, network in self.trained()]
         )
         results = {}
         for loss in self.losses:
-            results.update(loss.evaluate(evaluation))
+            results.update(loss.evaluate(evaluated))
         return TensorDict(results, batch_size=[])

@@ -15,7 +15,7 @@ from flowpolicy.functional.temporal_difference import td_error, td_target
 from flowpolicy.losses.base import Loss, Reduction
 from flowpolicy.modules.actor import Actor
 from flowpolicy.modules.critic_ensemble import CriticEnsemble
-from flowpolicy.modules.evaluation import Critic, Evaluation
+from flowpolicy.modules.evaluated_batch import Critic, EvaluatedBatch
 from flowpolicy.modules.frozen import frozen
 from flowpolicy.modules.keys import next_key
 from flowpolicy.modules.target_network import TargetNetwork
@@ -147,28 +147,28 @@ class TDLoss(Loss):
         return {key: self.next_actors[0].noise_draw} if self.next_actors else {}
 
     @torch.no_grad()
-    def next_values(self, evaluation: Evaluation) -> Tensor:
+    def next_values(self, evaluated: EvaluatedBatch) -> Tensor:
         """``v'``, ``[*B, 1]``."""
         if self.next_value is not None:
-            return evaluation.next_state_values(self.next_value)
-        actions = torch.stack([evaluation.next_action(actor) for actor in self.next_actors])
-        observation = evaluation.next_observation(self.critic).expand(*actions.shape[:-1], -1)
+            return evaluated.next_state_values(self.next_value)
+        actions = torch.stack([evaluated.next_action(actor) for actor in self.next_actors])
+        observation = evaluated.next_observation(self.critic).expand(*actions.shape[:-1], -1)
         values = cast("Critic", self.target).values(observation, actions)
         return self.combine(self.aggregation(values))
 
-    def per_sample(self, evaluation: Evaluation) -> tuple[Tensor, dict[str, Tensor]]:
+    def per_sample(self, evaluated: EvaluatedBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """The squared error averaged over the ensemble, ``[*B, 1]``."""
         keys = self.tensor_keys
-        steps = evaluation.batch.get(keys.steps, None)
-        next_value = self.next_values(evaluation)
+        steps = evaluated.batch.get(keys.steps, None)
+        next_value = self.next_values(evaluated)
         target = td_target(
-            evaluation.read("TDLoss", next_key(keys.reward), 1),
-            evaluation.read("TDLoss", next_key(keys.terminated), 1),
+            evaluated.read("TDLoss", next_key(keys.reward), 1),
+            evaluated.read("TDLoss", next_key(keys.terminated), 1),
             next_value,
             self.discount,
-            None if steps is None else evaluation.read("TDLoss", keys.steps, 1),
+            None if steps is None else evaluated.read("TDLoss", keys.steps, 1),
         )
-        values = evaluation.data_values(self.critic)
+        values = evaluated.data_values(self.critic)
         metrics = {
             "mean": values.detach().mean(),
             "min": values.detach().amin(),

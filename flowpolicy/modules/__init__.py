@@ -3,7 +3,7 @@
 from flowpolicy.modules.actor import Actor as Actor
 from flowpolicy.modules.chunk_policy import ChunkPolicy as ChunkPolicy
 from flowpolicy.modules.critic_ensemble import CriticEnsemble as CriticEnsemble
-from flowpolicy.modules.evaluation import Evaluation as Evaluation
+from flowpolicy.modules.evaluated_batch import EvaluatedBatch as EvaluatedBatch
 from flowpolicy.modules.from_current_observation import (
     FromCurrentObservation as FromCurrentObservation,
 )

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 import torch
 from tensordict import NestedKey, TensorDictBase
 from tensordict.nn import TensorDictModuleBase, dispatch
-from torch import Tensor
+from torch import Tensor, nn
 
 from flowpolicy.errors import MissingKeyError, ShapeError, require_last_dim
 from flowpolicy.paths.draws import Draw, GaussianNoise
@@ -39,6 +39,8 @@ class Actor(TensorDictModuleBase, ABC):
         self.obs_dim = obs_dim
         self.act_dim = act_dim
         self.noise_shape = (act_dim,) if noise_shape is None else noise_shape
+
+    __repr__ = nn.Module.__repr__  # TensorDict's own leaves out extra_repr
 
     @property
     def name(self) -> str:

@@ -45,6 +45,8 @@ class TargetNetwork(TensorDictModuleBase):
         tensor([0.5000, 0.5000])
     """
 
+    __repr__ = nn.Module.__repr__  # TensorDict's own leaves out extra_repr
+
     def __init__(self, network: nn.Module, tau: float = 0.005, *, after_step: bool = False) -> None:
         super().__init__()
         if not 0 < tau <= 1:

@@ -10,7 +10,7 @@ from torch import Tensor
 from flowpolicy.errors import ConfigError, require_positive
 from flowpolicy.functional.advantage_weight import advantage_weight
 from flowpolicy.functional.aggregation import Aggregation, mean_value
-from flowpolicy.modules.evaluation import Critic, Evaluation
+from flowpolicy.modules.evaluated_batch import Critic, EvaluatedBatch
 from flowpolicy.modules.frozen import frozen
 from flowpolicy.modules.target_network import TargetNetwork
 from flowpolicy.modules.value_network import ValueNetwork
@@ -68,8 +68,8 @@ class AdvantageWeight(Weight):
         self.aggregation = aggregation
         self.register_buffer("temperature", torch.tensor(float(temperature)))
 
-    def compute(self, evaluation: Evaluation) -> Tensor:
+    def compute(self, evaluated: EvaluatedBatch) -> Tensor:
         """``[*B, 1]``; reuses the critics' and the value's results on the data."""
-        value = self.aggregation(evaluation.data_values(self.critic))
-        baseline = evaluation.state_values(self.value)
+        value = self.aggregation(evaluated.data_values(self.critic))
+        baseline = evaluated.state_values(self.value)
         return advantage_weight(value, baseline, self.temperature, self.maximum)

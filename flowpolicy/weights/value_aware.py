@@ -15,7 +15,7 @@ from flowpolicy.functional.scale import Scale, inverse_mean_abs
 from flowpolicy.functional.value_aware_weight import value_aware_weight
 from flowpolicy.modules.actor import Actor
 from flowpolicy.modules.critic_ensemble import CriticEnsemble
-from flowpolicy.modules.evaluation import Critic, Evaluation
+from flowpolicy.modules.evaluated_batch import Critic, EvaluatedBatch
 from flowpolicy.modules.frozen import frozen
 from flowpolicy.modules.keys import BatchKeys
 from flowpolicy.paths.draws import Draw
@@ -104,14 +104,14 @@ class ValueAwareWeight(Weight):
         """The noise that all references share."""
         return {keys.noise: self.actor.noise_draw}
 
-    def compute(self, evaluation: Evaluation) -> Tensor:
+    def compute(self, evaluated: EvaluatedBatch) -> Tensor:
         """``[*B, 1]``; reuses the actor's action and the critics' values of it."""
-        scale = self.scale(self.aggregation(evaluation.policy_values(self.critic, self.actor)))
-        data = self.aggregation(evaluation.data_values(self.values))
+        scale = self.scale(self.aggregation(evaluated.policy_values(self.critic, self.actor)))
+        data = self.aggregation(evaluated.data_values(self.values))
         reference = self.combine(
             torch.stack(
                 [
-                    self.aggregation(evaluation.reference_values(self.values, each))
+                    self.aggregation(evaluated.reference_values(self.values, each))
                     for each in self.references
                 ]
             )

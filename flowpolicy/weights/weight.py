@@ -10,7 +10,7 @@ from tensordict import NestedKey, TensorDict, TensorDictBase
 from tensordict.nn import TensorDictModuleBase
 from torch import Tensor
 
-from flowpolicy.modules.evaluation import Evaluation
+from flowpolicy.modules.evaluated_batch import EvaluatedBatch
 from flowpolicy.modules.keys import BatchKeys
 from flowpolicy.paths.draws import Draw
 
@@ -29,7 +29,7 @@ class Weight(TensorDictModuleBase, ABC):
         self.out_keys = ["weight"]
 
     @abstractmethod
-    def compute(self, evaluation: Evaluation) -> Tensor:
+    def compute(self, evaluated: EvaluatedBatch) -> Tensor:
         """The weight ``[*B, 1]`` of the evaluated batch's actions."""
 
     def draws(self, keys: BatchKeys) -> Mapping[NestedKey, Draw]:
@@ -38,9 +38,9 @@ class Weight(TensorDictModuleBase, ABC):
         return {}
 
     @torch.no_grad()
-    def of(self, evaluation: Evaluation) -> Tensor:
-        """The weight within an evaluation that is under way, ``[*B, 1]``, detached."""
-        return self.compute(evaluation).detach()
+    def of(self, evaluated: EvaluatedBatch) -> Tensor:
+        """The weight on a batch that losses share, ``[*B, 1]``, detached."""
+        return self.compute(evaluated).detach()
 
     def weight(self, observation: Tensor, action: Tensor, noise: Tensor | None = None) -> Tensor:
         """``observation [*B, O], action [*B, A][, noise [*B, *noise_shape]] -> [*B, 1]``."""
@@ -61,4 +61,4 @@ class Weight(TensorDictModuleBase, ABC):
                     observation.shape[:-1], dtype=observation.dtype, device=observation.device
                 )
                 batch.set(key, noise)
-        return tensordict.set(self.out_keys[0], self.of(Evaluation(batch, keys)))
+        return tensordict.set(self.out_keys[0], self.of(EvaluatedBatch(batch, keys)))

@@ -1,4 +1,4 @@
-"""One evaluation of the losses on one batch: every network at most once on every input."""
+"""A batch as the losses share it: every network at most once on every input."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from flowpolicy.modules.value_network import ValueNetwork
 Critic = CriticEnsemble | TargetNetwork
 
 
-class Evaluation:
+class EvaluatedBatch:
     """A batch, and what the losses have already computed from it.
 
     Losses and weights ask it for entries of the batch and for what networks make of them. What
@@ -32,7 +32,7 @@ class Evaluation:
     Args:
         batch: the TensorDict; it is read, never written.
         keys: the names of its entries.
-        live: the networks and actors that are trained in this evaluation.
+        live: the networks and actors that are trained with this batch.
 
     Example:
         >>> import torch
@@ -40,8 +40,8 @@ class Evaluation:
         >>> from flowpolicy.modules import OneStepActor
         >>> actor = OneStepActor(3, 2, hidden=(8,))
         >>> td = TensorDict(observation=torch.zeros(4, 3), noise=torch.randn(4, 2), batch_size=[4])
-        >>> evaluation = Evaluation(td, BatchKeys(), live=[actor])
-        >>> evaluation.raw_action(actor) is evaluation.raw_action(actor)
+        >>> evaluated = EvaluatedBatch(td, BatchKeys(), live=[actor])
+        >>> evaluated.raw_action(actor) is evaluated.raw_action(actor)
         True
     """
 
@@ -54,8 +54,8 @@ class Evaluation:
         self._results: dict[tuple[object, ...], Tensor] = {}
         self._grad = torch.is_grad_enabled()  # whoever asks first may do so without gradient
 
-    def using(self, keys: BatchKeys) -> Evaluation:
-        """The same evaluation read through other names; it shares results where they agree."""
+    def using(self, keys: BatchKeys) -> EvaluatedBatch:
+        """The same batch read through other names; it shares results where they agree."""
         view = copy(self)
         view.keys = keys
         return view
@@ -137,7 +137,7 @@ class Evaluation:
     def policy_values(self, critic: Critic, actor: Actor) -> Tensor:
         """The values of the action of ``actor``, ``[E, *B, 1]``, with gradient to the actor only.
 
-        Ask with a ``frozen`` view of the critic that was made outside the evaluation: making one
+        Ask with a ``frozen`` view of the critic that was made outside the evaluated: making one
         within a compiled graph is not possible.
         """
         view, actor = frozen(critic), unfrozen(actor)
