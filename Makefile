@@ -56,7 +56,8 @@ format: setup ## format the code and repair what ruff can repair
 	$(BIN)/ruff check --fix
 
 bench: setup ## measure the speed, see benchmarks/README.md
-	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.bench_sampling
 
 constraints: ## pin anew: install every extra into a fresh environment and write down what came
 	rm -rf build/constraints && $(PYTHON) -m venv build/constraints
