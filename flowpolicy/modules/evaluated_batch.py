@@ -16,8 +16,10 @@ from flowpolicy.modules.frozen import frozen, unfrozen
 from flowpolicy.modules.keys import BatchKeys, next_key
 from flowpolicy.modules.target_network import TargetNetwork
 from flowpolicy.modules.value_network import ValueNetwork
+from flowpolicy.modules.velocity_field import VelocityField
 
 Critic = CriticEnsemble | TargetNetwork
+Network = Actor | VelocityField | Critic | ValueNetwork
 
 
 class EvaluatedBatch:
@@ -86,26 +88,20 @@ class EvaluatedBatch:
         observation: Tensor | None = self.batch.get(self.keys.observation, None)
         return torch.Size(self.batch.batch_size) if observation is None else observation.shape[:-1]
 
-    def observation(self, network: nn.Module) -> Tensor:
+    def observation(self, network: Network) -> Tensor:
         """``[*B, O]`` for ``network``."""
-        return self._observation_at(self.keys.observation, network)
-
-    def next_observation(self, network: nn.Module) -> Tensor:
-        """``[*B, O]`` at the end of the transition, for ``network``."""
-        return self._observation_at(next_key(self.keys.observation), network)
-
-    def _observation_at(self, key: NestedKey, network: nn.Module) -> Tensor:
         network = unfrozen(network)
-        if isinstance(network, TargetNetwork):
-            network = network.network
-        return self.read(type(network).__name__, key, int(network.obs_dim))  # type: ignore[arg-type]
+        return self.read(type(network).__name__, self.keys.observation, network.obs_dim)
 
-    def action(self, network: nn.Module) -> Tensor:
+    def next_observation(self, network: Network) -> Tensor:
+        """``[*B, O]`` at the end of the transition, for ``network``."""
+        network = unfrozen(network)
+        return self.read(type(network).__name__, next_key(self.keys.observation), network.obs_dim)
+
+    def action(self, network: VelocityField | Critic) -> Tensor:
         """The action of the data, ``[*B, A]``, for ``network``."""
         network = unfrozen(network)
-        if isinstance(network, TargetNetwork):
-            network = network.network
-        return self.read(type(network).__name__, self.keys.action, int(network.act_dim))  # type: ignore[arg-type]
+        return self.read(type(network).__name__, self.keys.action, network.act_dim)
 
     def noise(self, key: NestedKey, actor: Actor) -> Tensor:
         """The noise under ``key`` that ``actor`` needs."""

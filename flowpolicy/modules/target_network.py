@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from typing import final
+from typing import cast, final
 
 import torch
 from tensordict import TensorDictBase
@@ -62,6 +62,16 @@ class TargetNetwork(TensorDictModuleBase):
     def source(self) -> nn.Module:
         """The online network."""
         return self._source[0]
+
+    @property
+    def obs_dim(self) -> int:
+        """``O`` of the copied network."""
+        return cast("int", self.network.obs_dim)
+
+    @property
+    def act_dim(self) -> int:
+        """``A`` of the copied network."""
+        return cast("int", self.network.act_dim)
 
     def values(self, *inputs: Tensor) -> Tensor:
         """The copy's values, ``[E, *B, 1]`` for critics or ``[*B, 1]`` for a state value."""
