@@ -47,7 +47,14 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     ]
 
 
-def parse(kind: type[T], arguments: Sequence[str], *, program: str, description: str) -> T:
+def parse(
+    kind: type[T],
+    arguments: Sequence[str],
+    *,
+    program: str,
+    description: str,
+    positional: bool = False,
+) -> T:
     """Reads the options of a command into a dataclass.
 
     Args:
@@ -55,6 +62,7 @@ def parse(kind: type[T], arguments: Sequence[str], *, program: str, description:
         arguments: What the user typed.
         program: Name in the usage line.
         description: What the command does.
+        positional: Whether fields without a default are given by position.
 
     Raises:
         ConfigError: The option parser is not installed.
@@ -63,4 +71,10 @@ def parse(kind: type[T], arguments: Sequence[str], *, program: str, description:
         import tyro
     except ImportError as error:
         raise ConfigError("the command line needs tyro: pip install 'flowpolicy[cli]'") from error
-    return tyro.cli(kind, args=list(arguments), prog=program, description=description)
+    return tyro.cli(
+        kind,
+        args=list(arguments),
+        prog=program,
+        description=description,
+        config=(tyro.conf.PositionalRequiredArgs,) if positional else (),
+    )

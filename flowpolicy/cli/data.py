@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
 from flowpolicy import data
 from flowpolicy.cli.console import parse, say
@@ -37,8 +36,6 @@ class Options:
 
 def command(arguments: Sequence[str]) -> None:
     """Generates a data set."""
-    import tyro
-
     if not arguments or arguments[0] in ("-h", "--help"):
         say("usage: flowpolicy data generate <dataset> [options]", "")
         say("  generate  record a data set with the scripted expert of its environment", "")
@@ -49,11 +46,11 @@ def command(arguments: Sequence[str]) -> None:
     action, *rest = arguments
     if action != "generate":
         raise unknown_name("data command", action, ["generate"])
-    kind = Annotated[Options, tyro.conf.configure(tyro.conf.PositionalRequiredArgs)]
-    options: Options = parse(
-        kind,
+    options = parse(
+        Options,
         rest,
         program="flowpolicy data generate",
+        positional=True,
         description="Record a data set with the scripted expert of its environment; a command that "
         "was stopped goes on where it was when it is run again.",
     )

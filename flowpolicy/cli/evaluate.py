@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated
 
 from flowpolicy.checkpoint import load_policy
 from flowpolicy.cli.console import parse, say, table
@@ -55,13 +54,11 @@ class Options:
 
 def command(arguments: Sequence[str]) -> None:
     """Evaluates every seed of a run and reports."""
-    import tyro
-
-    kind = Annotated[Options, tyro.conf.configure(tyro.conf.PositionalRequiredArgs)]
-    options: Options = parse(
-        kind,
+    options = parse(
+        Options,
         arguments,
         program="flowpolicy eval",
+        positional=True,
         description="Run the policy of a run folder in its environment.",
     )
     if options.video is not None and options.video.suffix not in VIDEO_SUFFIXES:

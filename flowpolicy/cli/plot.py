@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
 from flowpolicy.cli.console import parse, say
 from flowpolicy.errors import ConfigError
@@ -31,13 +30,11 @@ class Options:
 
 def command(arguments: Sequence[str]) -> None:
     """Draws the curves of all runs into one picture."""
-    import tyro
-
-    kind = Annotated[Options, tyro.conf.configure(tyro.conf.PositionalRequiredArgs)]
-    options: Options = parse(
-        kind,
+    options = parse(
+        Options,
         arguments,
         program="flowpolicy plot",
+        positional=True,
         description="Draw the learning curves of one or several run folders.",
     )
     if not options.runs:

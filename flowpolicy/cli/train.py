@@ -158,7 +158,8 @@ def _defaults(agent: str, arguments: Sequence[str]) -> dict[str, Any]:
                 "--preset needs --env: presets differ from environment to environment"
             )
         values |= agents.preset(agent, env)
-    return values
+        values["batch_size"] = agents.preset_batch_size(agent, env)
+    return {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
 
 
 def _config(agent: str, options: Any) -> TrainConfig:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -103,8 +104,9 @@ class _Job:
         self.process.join()
         if self.process.exitcode == 0:
             return None
-        if self.connection.poll():
-            return str(self.connection.recv())
+        with contextlib.suppress(EOFError):  # it died before it could say anything
+            if self.connection.poll():
+                return str(self.connection.recv())
         return f"its process ended with exit code {self.process.exitcode}"
 
 

@@ -109,8 +109,8 @@ def test_another_architecture_is_refused_and_nothing_changes(tmp_path):
     before = {k: v.clone() for k, v in wider.state_dict().items()}
     with pytest.raises(
         CheckpointError,
-        match=r"another architecture: '[\w.]+' is float32\[[\d, ]*16[\d, ]*\] in the checkpoint and "
-        r"float32\[[\d, ]*24[\d, ]*\] in the agent",
+        match=r"another architecture: '[\w.]+' is float32\[[\d, ]*16[\d, ]*\] in the checkpoint "
+        r"and float32\[[\d, ]*24[\d, ]*\] in the agent",
     ):
         checkpoints.load(wider)
     assert all(torch.equal(v, before[k]) for k, v in wider.state_dict().items())
@@ -327,8 +327,6 @@ def test_a_hand_made_agent_can_be_saved(tmp_path):
     checkpoints = Checkpoints(tmp_path)
     checkpoints.save(agent)
     other_field = fp.VelocityField(3, 2, hidden=(8,))
-    other = fp.Agent(
-        fp.EulerSampler(other_field, 2), [fp.FlowMatchingLoss(other_field)], optimizer
-    )
+    other = fp.Agent(fp.EulerSampler(other_field, 2), [fp.FlowMatchingLoss(other_field)], optimizer)
     checkpoints.load(other)
     assert same(agent, other)

@@ -261,9 +261,10 @@ def test_a_later_second_signal_is_not_held_back(monkeypatch):
     import signal
 
     monkeypatch.setattr(StopRequest, "REPEAT", -1.0)
-    with pytest.raises(KeyboardInterrupt), StopRequest():
+    with StopRequest():
         signal.raise_signal(signal.SIGINT)
-        signal.raise_signal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
 
 
 def test_inside_an_evaluation_a_signal_acts_at_once():

@@ -1,0 +1,311 @@
+"""The command line: what it prints, what it refuses, how it ends."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+import flowpolicy as fp
+from flowpolicy import data
+from flowpolicy.checkpoint import Checkpoints, load_policy
+from flowpolicy.cli import main
+from flowpolicy.cli.console import parse
+from flowpolicy.cli.train import _config, _defaults, described, options_class
+from flowpolicy.evaluate import close_environments
+from flowpolicy.train import TrainConfig
+from tests.run.conftest import MAZE
+from tests.run.pictures import read_picture
+
+ROOT = Path(__file__).parents[2]
+
+QUICK = [
+    "--hidden",
+    "16",
+    "16",
+    "--flow-steps",
+    "2",
+    "--updates",
+    "10",
+    "--batch-size",
+    "8",
+    "--eval-episodes",
+    "2",
+    "--max-episode-steps",
+    "5",
+    "--no-tensorboard",
+]
+
+
+@pytest.fixture(autouse=True)
+def somewhere_else(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    yield
+    close_environments()
+
+
+def test_help_names_every_command(capsys):
+    assert main(["--help"]) == 0
+    text = capsys.readouterr().out
+    assert all(f"  {name} " in text for name in ("train", "eval", "plot", "data", "demo"))
+    assert main([]) == 2
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.endswith(f"flowpolicy {fp.__version__}\n")
+
+
+def test_train_writes_a_run_and_says_what_came_out(capsys):
+    assert main(["train", "fql", "--env", MAZE, "--out", "r", "--alpha", "3", *QUICK]) == 0
+    printed = capsys.readouterr()
+    assert "policy: success 0 % (95 % 0 to 66 %) over 2 episodes after 10 updates" in printed.out
+    assert "run folder: r\n" in printed.out
+    assert "fql seed 0: 100%" in printed.err
+    config = json.loads(Path("r/config.json").read_text())
+    assert config["options"] == {
+        "hidden": [16, 16],
+        "flow_steps": 2,
+        "alpha": 3.0,
+        "tau": 0.005,
+        "aggregation": "mean",
+        "scale": "unit",
+        "lr": 0.0003,
+    }
+    assert load_policy("r").obs_dim == 2
+
+
+def test_a_configuration_is_where_the_next_run_starts(capsys):
+    assert main(["train", "flow-bc", "--env", MAZE, "--out", "r", "--lr", "0.5", *QUICK]) == 0
+    again = ["train", "flow_bc", "--env", MAZE, "--config", "r/config.json", "--updates", "5"]
+    assert main([*again, "--out", "s"]) == 0
+    first, second = (json.loads(Path(f"{x}/config.json").read_text()) for x in "rs")
+    assert second == {**first, "updates": 5}
+    assert main(["train", "fql", "--env", MAZE, "--config", "r/config.json", "--out", "t"]) == 2
+    assert (
+        "error: --config r/config.json is of agent flow_bc, not of fql" in capsys.readouterr().err
+    )
+    assert main(["train", "fql", "--env", MAZE, "--config", "none.json", "--out", "t"]) == 2
+    assert "error: --config none.json cannot be read" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["trian"], "unknown command 'trian'; did you mean 'train'?"),
+        (["train", "fgl", "--env", MAZE], "unknown agent 'fgl'; did you mean 'fql'"),
+        (["train"], "which agent? flowpolicy train <agent> --env <id>"),
+        (["train", "fql", "--env", "cube-singel-play-singletask-v0"], "'cube-single-play-single"),
+        (["train", "fql", "--env", MAZE, "--updates", "0"], "updates must be at least 1, got 0"),
+        (["train", "fql", "--env", MAZE, "--lr", "nan"], "lr must be finite, got nan"),
+        (["train", "fql", "--preset"], "--preset needs --env"),
+        (["eval", "nowhere"], "there is no run folder nowhere"),
+        (["eval", "nowhere", "--video", "film.avi"], "the name must end in .mp4 or .gif"),
+        (["plot", "nowhere"], "there is no run folder nowhere"),
+        (["data", "make"], "unknown data command 'make'"),
+        (["data"], "what to do with data? flowpolicy data generate <dataset>"),
+        (["data", "generate", "pointmaze-medum-navigate"], "'pointmaze-medium-navigate'"),
+    ],
+)
+def test_what_cannot_work_ends_in_one_line_and_2(arguments, message, capsys):
+    assert main(arguments) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("error: ")
+    assert message in lines[0]
+    assert not list(Path().iterdir())
+
+
+def test_options_that_do_not_exist_end_in_2(capsys):
+    assert main(["train", "fql", "--env", MAZE, "--alfa", "1"]) == 2
+    assert "alfa" in capsys.readouterr().err
+    assert main(["train", "fql", "--env", MAZE, "--updates", "many"]) == 2
+    assert main(["train", "fql"]) == 2
+
+
+def test_an_existing_folder_ends_in_2(capsys):
+    Path("r").mkdir()
+    assert main(["train", "fql", "--env", MAZE, "--out", "r", *QUICK]) == 2
+    error = capsys.readouterr().err
+    assert error == (
+        "error: run folder r exists already; choose another with --out, or remove it\n"
+    )
+
+
+@pytest.mark.parametrize("agent", sorted(fp.agents.RECIPES))
+def test_every_option_of_every_agent_has_help(agent, capsys):
+    assert main(["train", agent, "--help"]) == 0
+    assert "--env" in capsys.readouterr().out
+    documented = {**described(TrainConfig), **described(fp.agents.RECIPES[agent])}
+    for name in options_class(agent, {}).__dataclass_fields__:
+        if name not in ("out", "seeds", "jobs", "preset", "config"):
+            assert documented.get(name), f"{agent}: {name} has no help"
+
+
+def test_a_preset_is_a_start_that_options_change(capsys):
+    env = "cube-triple-play-singletask-v0"
+    arguments = ["--env", env, "--preset", "--tau", "0.5"]
+    usual = inspect.signature(fp.agents.gfp).parameters
+    published = fp.agents.preset("gfp", env)
+    assert any(usual[name].default != value for name, value in published.items())
+    defaults = _defaults("gfp", arguments)
+    kind = options_class("gfp", defaults)
+    options = parse(kind, arguments, program="x", description="")
+    config = _config("gfp", options)
+    expected = {**published, "tau": 0.5}
+    values = {**config.options, "discount": config.discount}
+    assert {key: values[key] for key in expected} == expected
+    assert config.batch_size == fp.agents.preset_batch_size("gfp", env) == 1024
+    assert main(["train", "gfp", *arguments, "--help"]) == 0
+    assert "(default: 1024)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("agent", sorted(fp.agents.RECIPES))
+def test_options_left_alone_give_the_agent_of_the_recipe(agent):
+    arguments = ["--env", MAZE, "--hidden", "8"]
+    options = parse(options_class(agent, {}), arguments, program="x", description="")
+    config = _config(agent, options)
+    torch.manual_seed(0)
+    named = fp.agents.build(agent, 2, 2, **config.recipe)
+    torch.manual_seed(0)
+    plain = fp.agents.RECIPES[agent](2, 2, hidden=(8,))
+    a, b = named.state_dict(), plain.state_dict()
+    assert a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+    assert repr(named.loss.losses) == repr(plain.loss.losses)
+
+
+def test_eval_tells_success_and_writes_it(finished_run, capsys):
+    run = str(finished_run.path)
+    assert main(["eval", run, "--episodes", "4", "--max-steps", "6", "--out", "e.json"]) == 0
+    header, _, row = capsys.readouterr().out.splitlines()
+    assert header.split() == [
+        "run",
+        "success",
+        "95",
+        "%",
+        "interval",
+        "return",
+        "steps",
+        "episodes",
+    ]
+    assert row.split() == ["run", "0.00", "0.00", "to", "0.49", "-6.0", "6", "4"]
+    saved = json.loads(Path("e.json").read_text())
+    assert saved["pooled"]["lengths"] == [6, 6, 6, 6]
+
+
+def test_eval_warns_of_a_damaged_checkpoint_in_one_line(finished_run, capsys):
+    import shutil
+
+    shutil.copytree(finished_run.path, "copy", symlinks=True)
+    Path("copy/checkpoints/step_00000020/state.json").unlink()
+    assert main(["eval", "copy", "--episodes", "1", "--max-steps", "2"]) == 0
+    error = capsys.readouterr().err
+    assert error.startswith("warning: checkpoint copy/checkpoints/step_00000020: state.json")
+    assert error.endswith("trying the one before it\n")
+
+
+def test_plot_draws_runs_together(finished_run, capsys):
+    run = str(finished_run.path)
+    assert main(["plot", run, run, "--labels", "one", "two", "--out", "p.png"]) == 0
+    assert capsys.readouterr().out == "picture: p.png\n"
+    picture = read_picture(Path("p.png"))
+    assert all(picture.has_color(color) for color in fp_colors(4))
+    assert main(["plot", run, "--labels", "one", "two"]) == 2
+    assert "error: 1 runs need as many labels, got 2" in capsys.readouterr().err
+    assert main(["plot", run, "--out", "p.docx"]) == 2
+    assert "error: p.docx cannot be written as a picture" in capsys.readouterr().err
+    assert sorted(p.name for p in Path().iterdir()) == ["p.png"]
+
+
+def fp_colors(count):
+    from flowpolicy.plot import COLORS
+
+    return COLORS[:count]
+
+
+def test_plot_without_evaluations_says_so(capsys):
+    from flowpolicy.run_folder import RunFolder
+
+    RunFolder.create("r", {})
+    assert main(["plot", "r"]) == 2
+    assert "error: r has no evaluation yet (no rows in eval.csv)" in capsys.readouterr().err
+    Path("r/eval.csv").write_text(
+        "step,actor,successes,episodes,return,return_std\n1,policy,x,1,0,0\n"
+    )
+    assert main(["plot", "r"]) == 2
+    assert "has a row that is not one" in capsys.readouterr().err
+
+
+def test_data_generate_makes_what_train_reads(capsys):
+    name = "pointmaze-medium-navigate"
+    command = ["data", "generate", name, "--transitions", "300", "--seed", "1", "--root", "d"]
+    assert main([*command, "--jobs", "1"]) == 0
+    assert capsys.readouterr().out.startswith("data set: d/")
+    assert len(data.load(MAZE, root="d")) >= 300
+    assert main(["train", "fql", "--env", MAZE, "--data-root", "d", "--out", "r", *QUICK]) == 0
+    assert json.loads(Path("r/data.json").read_text())["transitions"] < 2000
+
+
+def test_a_gif_of_the_policy(finished_run):
+    # In a process of its own: MuJoCo chooses its renderer when it is first imported.
+    code = "import sys; from flowpolicy.cli import main; sys.exit(main(sys.argv[1:]))"
+    arguments = ["eval", str(finished_run.path), "--episodes", "1", "--max-steps", "3"]
+    film = [*arguments, "--video", "film.gif", "--video-episodes", "1"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    result = subprocess.run(
+        [sys.executable, "-c", code, *film],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
+    )
+    if result.returncode == 2:  # no driver for drawing without a screen
+        assert "error: the environment cannot be drawn here" in result.stderr
+        assert "Traceback" not in result.stderr
+    else:
+        assert result.returncode == 0, result.stderr
+        assert Path("film.gif").read_bytes()[:4] == b"GIF8"
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["ctrl-c", "sigterm"]
+)
+def test_a_signal_saves_and_ends_cleanly(tmp_path, number, code):
+    command = [sys.executable, "-m", "flowpolicy", "train", "fql", "--env", MAZE, "--out", "r"]
+    options = [*QUICK, "--updates", "1000000", "--log-every", "10"]
+    process = subprocess.Popen(
+        [*command, *options],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        metrics = tmp_path / "r" / "metrics.csv"
+        deadline = time.monotonic() + 60
+        while not metrics.exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.send_signal(number)
+        _, error = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == code, error
+    assert "Traceback" not in error
+    assert error.endswith("stopped: the state up to here is saved\n")
+    (step,) = Checkpoints(tmp_path / "r" / "checkpoints").steps()
+    assert step >= 10
+    assert load_policy(tmp_path / "r").act_dim == 2
+    assert not list((tmp_path / "r").rglob(".tmp-*"))
+
+
+def test_a_diverged_run_ends_in_1(capsys, monkeypatch):
+    from flowpolicy.agents import Agent
+    from tests.run.test_train import poisoned
+
+    monkeypatch.setattr(Agent, "update", poisoned(1))
+    assert main(["train", "fql", "--env", MAZE, "--out", "r", *QUICK]) == 1
+    assert "error: loss_flow not finite at update 10" in capsys.readouterr().err
