@@ -9,7 +9,8 @@ from tensordict import NestedKey, TensorDictBase
 from tensordict.nn import TensorDictModuleBase, dispatch
 from torch import Tensor, nn
 
-from flowpolicy.errors import MissingKeyError, ShapeError, require_last_dim
+from flowpolicy.errors import ShapeError, require_last_dim
+from flowpolicy.modules.keys import entry
 from flowpolicy.paths.draws import Draw, GaussianNoise
 
 
@@ -100,13 +101,7 @@ class Actor(TensorDictModuleBase, ABC):
     @dispatch(auto_batch_size=False)  # type: ignore[untyped-decorator]
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
         """Writes ``action``."""
-        observation = tensordict.get(self.in_keys[0], None)
-        if observation is None:
-            raise MissingKeyError(
-                f"{self.name}: needs {self.in_keys[0]!r}, but the TensorDict has only "
-                f"{sorted(map(str, tensordict.keys()))}. Rename it, or use "
-                "set_keys(observation=...)."
-            )
+        observation = entry(self.name, tensordict, self.in_keys[0])
         noise = tensordict.get(self.in_keys[1], None)
         if noise is None:
             noise = self.draw_noise(observation)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from flowpolicy.errors import require_at_least, require_last_dim, require_same_batch
 from flowpolicy.functional.aggregation import Aggregation, mean_value
+from flowpolicy.modules.keys import entry
 from flowpolicy.modules.mlp import Activation, mlp, tanh_gelu
 from flowpolicy.modules.stacked import StackedLayerNorm, StackedLinear
 
@@ -90,6 +91,6 @@ class CriticEnsemble(TensorDictModuleBase):
     @dispatch(auto_batch_size=False)  # type: ignore[untyped-decorator]
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
         """Writes ``state_action_values`` and ``state_action_value``."""
-        values = self.values(*(tensordict.get(key) for key in self.in_keys))
+        values = self.values(*(entry("CriticEnsemble", tensordict, key) for key in self.in_keys))
         tensordict.set(self.out_keys[0], values.squeeze(-1).movedim(0, -1))
         return tensordict.set(self.out_keys[1], self.aggregation(values))

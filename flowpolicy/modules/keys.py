@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tensordict import NestedKey, unravel_key
+from tensordict import NestedKey, TensorDictBase, unravel_key
+from torch import Tensor
+
+from flowpolicy.errors import MissingKeyError
 
 
 @dataclass
@@ -45,3 +48,25 @@ def next_key(key: NestedKey) -> NestedKey:
         ('next', 'observation')
     """
     return unravel_key(("next", key))
+
+
+def entry(owner: str, tensordict: TensorDictBase, key: NestedKey) -> Tensor:
+    """The entry of a TensorDict that ``owner`` cannot do without.
+
+    Raises:
+        MissingKeyError: there is none.
+
+    Example:
+        >>> from tensordict import TensorDict
+        >>> import torch
+        >>> entry("ValueNetwork", TensorDict(obs=torch.zeros(3)), "observation")
+        Traceback (most recent call last):
+        flowpolicy.errors.MissingKeyError: ValueNetwork: the batch has no 'observation'; ...
+    """
+    value: Tensor | None = tensordict.get(key, None)
+    if value is None:
+        names = sorted(map(str, tensordict.keys(include_nested=True, leaves_only=True)))
+        raise MissingKeyError(
+            f"{owner}: the batch has no {key!r}; it has {names}. Add it, or name it with set_keys."
+        )
+    return value

@@ -10,6 +10,7 @@ from tensordict.nn import TensorDictModuleBase, dispatch
 from torch import Tensor
 
 from flowpolicy.errors import require_last_dim
+from flowpolicy.modules.keys import entry
 from flowpolicy.modules.mlp import Activation, mlp, tanh_gelu
 
 
@@ -62,4 +63,6 @@ class ValueNetwork(TensorDictModuleBase):
     @dispatch(auto_batch_size=False)  # type: ignore[untyped-decorator]
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
         """Writes ``state_value``."""
-        return tensordict.set(self.out_keys[0], self.values(tensordict.get(self.in_keys[0])))
+        return tensordict.set(
+            self.out_keys[0], self.values(entry("ValueNetwork", tensordict, self.in_keys[0]))
+        )

@@ -11,6 +11,7 @@ from tensordict.nn import TensorDictModuleBase, dispatch
 from torch import Tensor, nn
 
 from flowpolicy.errors import require_last_dim
+from flowpolicy.modules.keys import entry
 from flowpolicy.modules.mlp import Activation, mlp, tanh_gelu
 
 
@@ -84,5 +85,5 @@ class VelocityField(TensorDictModuleBase):
     @dispatch(auto_batch_size=False)  # type: ignore[untyped-decorator]
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
         """Writes ``velocity``."""
-        inputs = (tensordict.get(key) for key in self.in_keys)
+        inputs = (entry("VelocityField", tensordict, key) for key in self.in_keys)
         return tensordict.set(self.out_keys[0], self.velocity(*inputs))

@@ -10,6 +10,7 @@ from tensordict import NestedKey, TensorDict, TensorDictBase
 from tensordict.nn import TensorDictModuleBase
 from torch import Tensor
 
+from flowpolicy.modules.drawing import with_draws
 from flowpolicy.modules.evaluated_batch import EvaluatedBatch
 from flowpolicy.modules.keys import BatchKeys
 from flowpolicy.paths.draws import Draw
@@ -53,12 +54,5 @@ class Weight(TensorDictModuleBase, ABC):
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
         """Writes ``weight``."""
         keys = BatchKeys()
-        batch = tensordict.copy()
-        observation = batch.get(keys.observation)
-        for key, draw in self.draws(keys).items():
-            if batch.get(key, None) is None:
-                noise = draw.sample(
-                    observation.shape[:-1], dtype=observation.dtype, device=observation.device
-                )
-                batch.set(key, noise)
+        batch = with_draws(tensordict, self.draws(keys), keys)
         return tensordict.set(self.out_keys[0], self.of(EvaluatedBatch(batch, keys)))
