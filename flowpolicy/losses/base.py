@@ -6,7 +6,6 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from typing import ClassVar, Literal
 
-import torch
 from tensordict import NestedKey, TensorDict, TensorDictBase
 from tensordict.nn import dispatch
 from torch import Tensor, nn
@@ -14,32 +13,13 @@ from torchrl.envs.utils import ExplorationType
 from torchrl.objectives import LossModule
 
 from flowpolicy.errors import ConfigError
+from flowpolicy.modules.drawing import with_draws
 from flowpolicy.modules.evaluated_batch import EvaluatedBatch
 from flowpolicy.modules.frozen import is_frozen, unfrozen
 from flowpolicy.modules.keys import BatchKeys
 from flowpolicy.paths.draws import Draw
 
 Reduction = Literal["mean", "sum", "none"]
-
-
-def with_draws(
-    batch: TensorDictBase,
-    draws: Mapping[NestedKey, Draw],
-    keys: BatchKeys,
-    generator: torch.Generator | None = None,
-) -> TensorDictBase:
-    """The batch with every missing draw drawn: a shallow copy, the caller's is not written."""
-    missing = {key: draw for key, draw in draws.items() if batch.get(key, None) is None}
-    like = batch.get(keys.observation, None)
-    if not missing or like is None:  # a missing observation is refused where it is read
-        return batch
-    batch = batch.copy()
-    for key, draw in missing.items():
-        value = draw.sample(
-            like.shape[:-1], dtype=like.dtype, device=like.device, generator=generator
-        )
-        batch.set(key, value)
-    return batch
 
 
 class Loss(LossModule):
@@ -102,6 +82,8 @@ class Loss(LossModule):
         self.reduction = reduction
         self.register_coeff_buffer("coefficient", float(coefficient))
         self.out_keys = [f"loss_{name}", *(f"{name}_{metric}" for metric in self.metrics)]
+
+    __repr__ = nn.Module.__repr__  # TensorDict's own leaves out extra_repr
 
     @property
     def functional(self) -> bool:
