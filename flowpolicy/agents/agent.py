@@ -71,6 +71,7 @@ class Agent(nn.Module):
 
     loss: SumLoss
     policy: Actor
+    actors: dict[str, Actor]
 
     def __init__(
         self,

@@ -10,7 +10,7 @@ from tensordict import NestedKey, TensorDictBase
 from torch import Tensor
 
 from flowpolicy.errors import ConfigError
-from flowpolicy.losses.base import with_draws
+from flowpolicy.modules.drawing import with_draws
 from flowpolicy.modules.keys import BatchKeys
 from flowpolicy.paths.draws import Draw
 

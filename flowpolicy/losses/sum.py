@@ -11,10 +11,10 @@ from torchrl.envs.utils import ExplorationType
 from torchrl.objectives import LossModule
 
 from flowpolicy.errors import ConfigError
-from flowpolicy.losses.base import Loss, with_draws
+from flowpolicy.losses.base import Loss
 from flowpolicy.modules.actor import Actor
+from flowpolicy.modules.drawing import with_draws
 from flowpolicy.modules.evaluated_batch import EvaluatedBatch
-from flowpolicy.modules.frozen import unfrozen
 from flowpolicy.modules.keys import BatchKeys
 from flowpolicy.modules.target_network import TargetNetwork
 from flowpolicy.paths.draws import Draw
@@ -107,7 +107,7 @@ class SumLoss(LossModule):
     def targets(self) -> list[TargetNetwork]:
         """The target networks that the losses read, each once."""
         found = [net for loss in self.losses for _, net in loss.frozen_networks()]
-        return list(dict.fromkeys(unfrozen(net) for net in found if isinstance(net, TargetNetwork)))
+        return list(dict.fromkeys(net for net in found if isinstance(net, TargetNetwork)))
 
     def trained(self) -> Iterator[tuple[str, nn.Module]]:
         """The networks that the losses train, with their roles."""

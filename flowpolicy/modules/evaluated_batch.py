@@ -9,11 +9,11 @@ import torch
 from tensordict import NestedKey, TensorDictBase
 from torch import Tensor, nn
 
-from flowpolicy.errors import MissingKeyError, ShapeError, require_last_dim
+from flowpolicy.errors import ShapeError, require_last_dim
 from flowpolicy.modules.actor import Actor
 from flowpolicy.modules.critic_ensemble import CriticEnsemble
 from flowpolicy.modules.frozen import frozen, unfrozen
-from flowpolicy.modules.keys import BatchKeys, next_key
+from flowpolicy.modules.keys import BatchKeys, entry, next_key
 from flowpolicy.modules.target_network import TargetNetwork
 from flowpolicy.modules.value_network import ValueNetwork
 from flowpolicy.modules.velocity_field import VelocityField
@@ -66,13 +66,7 @@ class EvaluatedBatch:
 
     def read(self, owner: str, key: NestedKey, last_dim: int) -> Tensor:
         """The entry ``key`` ``[*B, last_dim]``, refused where it is missing or of another shape."""
-        value: Tensor | None = self.batch.get(key, None)
-        if value is None:
-            raise MissingKeyError(
-                f"{owner}: the batch has no {key!r}; it has "
-                f"{sorted(map(str, self.batch.keys(include_nested=True, leaves_only=True)))}. "
-                "Add it, or name it with set_keys."
-            )
+        value = entry(owner, self.batch, key)
         require_last_dim(owner, str(key), value, last_dim)
         if value.shape[:-1] != self.batch_shape:  # it would broadcast without a word
             raise ShapeError(
@@ -105,14 +99,7 @@ class EvaluatedBatch:
 
     def noise(self, key: NestedKey, actor: Actor) -> Tensor:
         """The noise under ``key`` that ``actor`` needs."""
-        value: Tensor | None = self.batch.get(key, None)
-        if value is None:
-            raise MissingKeyError(
-                f"{actor.name}: the batch has no noise under {key!r}. Losses and agents draw "
-                "what their 'draws' declare; a loss of your own must declare the "
-                "noise of every actor that it asks."
-            )
-        return value
+        return entry(actor.name, self.batch, key)
 
     # -- what networks make of them ------------------------------------------------------------
 
