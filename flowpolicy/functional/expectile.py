@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 
@@ -29,5 +28,5 @@ def expectile_error(value: Tensor, target: Tensor, expectile: float) -> Tensor:
     2021, arXiv 2110.06169.
     """
     difference = target - value
-    weight = torch.where(difference < 0, 1.0 - expectile, expectile)
-    return weight * difference.square()
+    below = (difference < 0).to(difference.dtype)
+    return (expectile - below).abs() * difference.square()
