@@ -81,9 +81,7 @@ def test_wrong_shapes_are_refused(cls, variant) -> None:
 
 @each_network
 def test_a_missing_entry_is_refused_by_name(cls, variant) -> None:
-    with pytest.raises(
-        KeyError, match=r"the batch has no 'observation'; it has \['obs'\]"
-    ):
+    with pytest.raises(KeyError, match=r"the batch has no 'observation'; it has \['obs'\]"):
         build(cls, variant)(TensorDict(obs=observations(4), batch_size=[4]))
 
 
