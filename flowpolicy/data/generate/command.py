@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from flowpolicy.__about__ import __version__
-from flowpolicy.data.generate.episodes import Columns, load_shard, shard_path
+from flowpolicy.data.generate.columns import Columns
+from flowpolicy.data.generate.episodes import load_shard, shard_path
 from flowpolicy.data.generate.settings import Settings, resolve
 from flowpolicy.data.generate.workers import Task, record_all
 from flowpolicy.data.generate.writer import publish, write_json, write_npz

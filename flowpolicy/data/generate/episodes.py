@@ -7,11 +7,9 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
+from flowpolicy.data.generate.columns import Columns
 from flowpolicy.data.generate.settings import Settings
-
-Columns = dict[str, npt.NDArray[np.generic]]
 
 SPLITS = ("train", "val")
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from flowpolicy.data.generate.episodes import Columns
+from flowpolicy.data.generate.columns import Columns
 from flowpolicy.data.generate.settings import Settings
 from flowpolicy.envs.global_rng import numpy_global
 from flowpolicy.envs.names import register_ogbench

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from flowpolicy.data.generate.episodes import Columns
+from flowpolicy.data.generate.columns import Columns
 
 
 def write_npz(path: Path, columns: Columns) -> Path:
