@@ -1,0 +1,34 @@
+"""Small agents of every recipe, and batches for them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tensordict import TensorDict
+
+import flowpolicy as fp
+from tests.contracts.factories import ACT, OBS, transitions, with_noise
+
+STEPS = 3
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "fbrac": {},
+    "flow_bc": {},
+    "fql": {},
+    "gfp": {},
+    "gfp+both": {"bootstrap": "mean", "reference": "min"},
+    "ifql": {"proposals": 4},
+}
+"""Every recipe, and where options change who is asked, those too."""
+
+
+def small(variant: str, **options: Any) -> fp.Agent:
+    """An agent with networks of one hidden layer."""
+    name = variant.partition("+")[0]
+    given = {"hidden": (8,), "flow_steps": STEPS, **VARIANTS[variant], **options}
+    return fp.agents.build(name, OBS, ACT, **given)
+
+
+def batch_for(agent: fp.Agent, size: int = 8, seed: int = 0) -> TensorDict:
+    """Transitions with every draw of the agent's losses."""
+    return with_noise(transitions(size, seed=seed), agent.loss.draws(), seed=seed + 1)

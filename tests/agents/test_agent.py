@@ -1,0 +1,239 @@
+"""An agent owns every network once, by role, and can be copied, saved and cast."""
+
+from __future__ import annotations
+
+import copy
+import io
+import pickle
+
+import pytest
+import torch
+
+import flowpolicy as fp
+from tests.agents.recipes import VARIANTS, batch_for, small
+from tests.contracts.factories import ACT, HIDDEN, OBS, equal_trees, transitions
+
+each_variant = pytest.mark.parametrize("variant", VARIANTS)
+
+ROLES = {
+    "fbrac": {"critic", "field"},
+    "flow_bc": {"field"},
+    "fql": {"actor", "critic", "field"},
+    "gfp": {"actor", "critic", "field"},
+    "gfp+both": {"actor", "critic", "field"},
+    "ifql": {"critic", "field", "value"},
+}
+
+
+# -- roles -------------------------------------------------------------------------------------
+
+
+@each_variant
+def test_roles(variant) -> None:
+    agent = small(variant)
+    assert set(agent.networks) == ROLES[variant]
+    assert set(agent.targets) == ROLES[variant] & {"critic"}
+    prefixes = {".".join(name.split(".")[:2]) for name in agent.state_dict()}
+    assert prefixes == {
+        *(f"networks.{role}" for role in agent.networks),
+        *(f"targets.{role}" for role in agent.targets),
+    }
+    counts = [id(p) for p in agent.parameters()]
+    assert len(counts) == len(set(counts))
+
+
+@each_variant
+def test_the_optimizer_knows_the_parameters_by_name(variant) -> None:
+    agent = small(variant)
+    (group,) = agent.optimizer.state_dict()["param_groups"]
+    assert group["param_names"] == [name for name, _ in agent.trained_parameters()]
+
+
+def test_roles_do_not_depend_on_the_order_of_the_losses() -> None:
+    agent = small("gfp+both")
+    losses = list(agent.loss.losses)
+    again = fp.Agent(policy=agent.policy, losses=losses[::-1])
+    assert set(again.networks) == set(agent.networks)
+    assert all(again.networks[role] is agent.networks[role] for role in agent.networks)
+
+
+def test_an_actor_that_no_loss_trains_is_owned_too() -> None:
+    """A pretrained teacher belongs to the agent, but not to its optimizer."""
+    teacher = fp.EulerSampler(fp.VelocityField(OBS, ACT, HIDDEN), steps=2)
+    student = fp.OneStepActor(OBS, ACT, HIDDEN)
+    agent = fp.Agent(policy=student, losses=[fp.DistillLoss(student, teacher=teacher)])
+    assert dict(agent.networks.items()) == {"actor": student, "teacher": teacher}
+    assert {name.split(".")[1] for name, _ in agent.trained_parameters()} == {"actor"}
+
+
+def two_clones(**options) -> fp.Agent:
+    first, second = (fp.VelocityField(OBS, ACT, HIDDEN) for _ in range(2))
+    named = {"a": first, "b": second} if options.pop("named", False) else None
+    return fp.Agent(
+        policy=fp.EulerSampler(first),
+        losses=[fp.FlowMatchingLoss(first), fp.FlowMatchingLoss(second, name="other", **options)],
+        networks=named,
+    )
+
+
+def test_two_networks_in_one_role_are_refused_until_they_are_named() -> None:
+    with pytest.raises(fp.ConfigError) as caught:
+        two_clones()
+    assert str(caught.value) == (
+        "Agent: two different networks are called 'field' (VelocityField and VelocityField). "
+        "Name them with networks={'my_field': ..., ...}."
+    )
+    assert list(two_clones(named=True).networks) == ["a", "b"]
+
+
+def test_two_losses_of_one_name_are_refused() -> None:
+    field = fp.VelocityField(OBS, ACT, HIDDEN)
+    with pytest.raises(fp.ConfigError) as caught:
+        fp.SumLoss([fp.FlowMatchingLoss(field)] * 2, policy=fp.EulerSampler(field))
+    assert str(caught.value) == (
+        "SumLoss: two losses are named 'flow'; "
+        "give one of them another name with name=... in its constructor."
+    )
+
+
+def test_no_losses_are_refused() -> None:
+    field = fp.VelocityField(OBS, ACT, HIDDEN)
+    with pytest.raises(fp.ConfigError, match="SumLoss: at least one loss is needed"):
+        fp.SumLoss([], policy=fp.EulerSampler(field))
+
+
+def test_draws_that_contradict_each_other_are_refused() -> None:
+    field = fp.VelocityField(OBS, ACT, HIDDEN)
+    losses = [
+        fp.FlowMatchingLoss(field),
+        fp.FlowMatchingLoss(field, time=fp.BetaTime(1.0, 1.5), name="other"),
+    ]
+    with pytest.raises(fp.ConfigError) as caught:
+        fp.Agent(policy=fp.EulerSampler(field), losses=losses)
+    message = str(caught.value)
+    assert message.startswith("SumLoss: the losses draw 'time' differently: Draw(shape=(1,), law=")
+    assert "law=BetaTime(a=1.0, b=1.5)" in message
+    assert "in 'other'" in message
+    assert "Give one of them another key with loss.set_keys(" in message
+    losses[1].set_keys(time="other_time")
+    assert set(fp.SumLoss(losses, policy=fp.EulerSampler(field)).draws()) == {
+        "x0",
+        "time",
+        "other_time",
+    }
+
+
+def test_a_target_of_a_foreign_network_is_refused() -> None:
+    critic, stranger = (fp.CriticEnsemble(OBS, ACT, HIDDEN) for _ in range(2))
+    actor = fp.OneStepActor(OBS, ACT, HIDDEN)
+    loss = fp.TDLoss(critic, fp.TargetNetwork(stranger), next_actor=actor)
+    with pytest.raises(
+        fp.ConfigError, match="a TargetNetwork follows a CriticEnsemble that no loss"
+    ):
+        fp.Agent(policy=actor, losses=[loss])
+
+
+# -- copies, files and casts -------------------------------------------------------------------
+
+
+def trained(variant: str) -> fp.Agent:
+    agent = small(variant)
+    for seed in range(2):
+        agent.update(transitions(8, seed=seed))
+    return agent
+
+
+@each_variant
+@pytest.mark.parametrize(
+    "duplicate", [copy.deepcopy, lambda agent: pickle.loads(pickle.dumps(agent))]
+)
+def test_a_copy_goes_on_alike_and_apart(variant, duplicate) -> None:
+    agent = trained(variant)
+    twin = duplicate(agent)
+    assert twin.step == agent.step
+    assert not {p.data_ptr() for p in twin.parameters()} & {
+        p.data_ptr() for p in agent.parameters()
+    }
+    for seed in range(2):  # noise is drawn by each one's own source
+        assert equal_trees(
+            agent.update(transitions(8, seed=seed)), twin.update(transitions(8, seed=seed))
+        )
+    before = {k: v.clone() for k, v in agent.state_dict().items()}
+    twin.update(transitions(8, seed=7))
+    assert all(torch.equal(value, before[key]) for key, value in agent.state_dict().items())
+    assert twin.policy is twin.loss.actor_network is twin.actors["policy"]
+
+
+@each_variant
+def test_state_dicts_restore_an_agent(variant) -> None:
+    agent, fresh = trained(variant), small(variant)
+    buffer = io.BytesIO()
+    torch.save([agent.state_dict(), agent.optimizer.state_dict(), agent.noise.state_dict()], buffer)
+    buffer.seek(0)
+    model, optimizer, noise = torch.load(buffer, weights_only=True)
+    fresh.load_state_dict(model)
+    fresh.optimizer.load_state_dict(optimizer)
+    fresh.noise.load_state_dict(noise)
+    for seed in range(2):
+        assert equal_trees(
+            agent.update(transitions(8, seed=seed)), fresh.update(transitions(8, seed=seed))
+        )
+    for key, value in agent.state_dict().items():
+        assert torch.equal(value, fresh.state_dict()[key])
+
+
+@each_variant
+def test_an_agent_can_be_cast_while_it_trains(variant) -> None:
+    agent = trained(variant).double()
+    metrics = agent.update(transitions(8, dtype=torch.float64))
+    assert all(value.dtype == torch.float64 for value in metrics.values())
+    assert all(p.dtype == torch.float64 for p in agent.state_dict().values())
+    metrics = agent.to(torch.float32).update(transitions(8))
+    assert all(value.dtype == torch.float32 for value in metrics.values())
+
+
+def test_it_says_its_losses() -> None:
+    agent = trained("fql")
+    assert "losses=['qvalue', 'flow', 'distill', 'dpg'], step=2" in repr(agent)
+
+
+# -- noise -------------------------------------------------------------------------------------
+
+
+def drawn(source: fp.NoiseSource) -> torch.Tensor:
+    draws = {"noise": fp.Draw((2,), fp.GaussianNoise())}
+    return source.fill(transitions(4), draws, fp.BatchKeys())["noise"]
+
+
+def test_a_noise_source_goes_on_where_its_state_was_taken() -> None:
+    source = fp.NoiseSource(seed=3)
+    drawn(source)
+    state = source.state_dict()
+    expected = [drawn(source), drawn(source)]
+    for other in (fp.NoiseSource(), fp.NoiseSource(seed=3)):
+        other.load_state_dict(state)
+        assert torch.equal(drawn(other), expected[0])
+        assert torch.equal(drawn(other), expected[1])
+    assert set(state) == {"seed", "generators"}
+    assert not torch.equal(*expected)
+
+
+def test_a_seed_decides_what_a_noise_source_draws() -> None:
+    source = fp.NoiseSource(seed=3)
+    first = drawn(source)
+    source.seed(3)
+    assert torch.equal(drawn(source), first)
+    assert not torch.equal(drawn(fp.NoiseSource(seed=4)), first)
+
+
+def test_a_noise_source_leaves_what_is_there() -> None:
+    batch = batch_for(small("fql"))
+    filled = fp.NoiseSource().fill(batch, small("fql").loss.draws(), fp.BatchKeys())
+    assert equal_trees(filled, batch)
+
+
+def test_a_foreign_state_is_refused() -> None:
+    with pytest.raises(
+        fp.ConfigError, match="a state has the entries 'seed' and 'generators', got"
+    ):
+        fp.NoiseSource().load_state_dict({"step": 1})

@@ -1,0 +1,124 @@
+"""Who trains whom, and who is asked how often."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+import torch
+
+import flowpolicy as fp
+from tests.agents.recipes import STEPS, VARIANTS, batch_for, small
+
+CRITIC = {"loss_qvalue": {"critic"}}
+CLONE = {"loss_flow": {"field"}}
+ACTOR = {"loss_distill": {"actor"}, "loss_dpg": {"actor"}}
+TRAINS: dict[str, dict[str, set[str]]] = {
+    "fbrac": CRITIC | CLONE | {"loss_dpg": {"field"}},
+    "flow_bc": CLONE,
+    "fql": CRITIC | CLONE | ACTOR,
+    "gfp": CRITIC | CLONE | ACTOR,
+    "gfp+both": CRITIC | CLONE | ACTOR,
+    "ifql": CRITIC | CLONE | {"loss_value": {"value"}},
+}
+"""Gradient arrives at these networks; at every other it is exactly zero."""
+
+ASKED: dict[str, dict[str, int]] = {
+    # the field: once to be trained, and at every step of every action that a flow generates
+    "fbrac": {"field": 1 + STEPS + STEPS, "critic": 2, "target": 1},
+    "flow_bc": {"field": 1},
+    "fql": {"field": 1 + STEPS, "actor": 2, "critic": 2, "target": 1},
+    # the target: next action, data action, reference action
+    "gfp": {"field": 1 + STEPS, "actor": 2, "critic": 2, "target": 3},
+    "gfp+both": {"field": 1 + STEPS + STEPS, "actor": 2, "critic": 2, "target": 4},
+    "ifql": {"field": 1, "critic": 1, "target": 1, "value": 2},
+}
+"""How often one update evaluates each network; both actors' next actions are valued in one call."""
+
+
+def test_the_tables_are_complete() -> None:
+    assert {name.partition("+")[0] for name in VARIANTS} == set(fp.agents.RECIPES)
+    assert set(TRAINS) == set(ASKED) == set(VARIANTS)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_gradient_arrives_exactly_where_it_should(variant) -> None:
+    agent = small(variant)
+    out = agent.loss(batch_for(agent))
+    losses = {key for key in out.keys() if key.startswith("loss_")}  # noqa: SIM118
+    assert losses == set(TRAINS[variant])
+    networks = {**agent.networks, **{f"target {k}": v for k, v in agent.targets.items()}}
+    for key in losses:
+        reached = set()
+        for network in networks.values():
+            network.requires_grad_(True)  # even a target's would show
+        out = agent.loss(batch_for(agent))
+        for role, network in networks.items():
+            gradients = torch.autograd.grad(
+                out[key], list(network.parameters()), retain_graph=True, allow_unused=True
+            )
+            if any(g is not None and g.abs().sum() > 0 for g in gradients):
+                reached.add(role)
+        assert reached == TRAINS[variant][key], key
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_trained_parameter_gets_gradient(variant) -> None:
+    agent = small(variant)
+    agent.update(batch_for(agent))
+    for name, parameter in agent.trained_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.abs().sum() > 0, name
+    trained = {name for name, _ in agent.trained_parameters()}
+    assert trained == {f"networks.{name}" for name, _ in agent.networks.named_parameters()}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_no_network_is_asked_twice(variant, monkeypatch) -> None:
+    agent = small(variant)
+    roles = {id(network): role for role, network in agent.networks.items()}
+    roles |= {id(target.network): "target" for target in agent.targets.values()}
+    calls: Counter[str] = Counter()
+    inputs: Counter[tuple[object, ...]] = Counter()
+
+    def counted(cls: type, method: str) -> None:
+        original = getattr(cls, method)
+
+        def wrapper(self, *args):
+            calls[roles[id(self)]] += 1
+            inputs[id(self), *(x.detach().numpy().tobytes() for x in args)] += 1
+            return original(self, *args)
+
+        monkeypatch.setattr(cls, method, wrapper)
+
+    counted(fp.VelocityField, "velocity")
+    counted(fp.OneStepActor, "raw")
+    counted(fp.CriticEnsemble, "values")
+    counted(fp.ValueNetwork, "values")
+    agent.update(batch_for(agent))
+    assert dict(calls) == ASKED[variant]
+    assert max(inputs.values()) == 1
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_order_of_the_losses_does_not_matter(variant) -> None:
+    agent = small(variant)
+    batch = batch_for(agent)
+    losses = list(agent.loss.losses)
+    expected = agent.loss(batch)
+    for order in (losses[::-1], losses[1:] + losses[:1]):
+        out = fp.SumLoss(order, policy=agent.policy)(batch)
+        assert set(out.keys()) == set(expected.keys())
+        for key, value in expected.items():
+            assert torch.equal(out[key], value), key
+            assert out[key].requires_grad == value.requires_grad
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_loss_alone_gives_what_it_gives_among_others(variant) -> None:
+    agent = small(variant)
+    batch = batch_for(agent)
+    together = agent.loss(batch)
+    for loss in agent.loss.losses:
+        for key, value in loss(batch).items():
+            assert torch.equal(value, together[key]), key

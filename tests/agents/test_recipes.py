@@ -1,0 +1,111 @@
+"""Recipes are short functions, and presets are their published options."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import textwrap
+
+import pytest
+
+import flowpolicy as fp
+from flowpolicy.agents.presets import _tables
+from flowpolicy.agents.registry import NAMED_OPTIONS
+from tests.agents.recipes import batch_for
+from tests.contracts.factories import ACT, OBS
+
+PRESETS = [(name, family) for name, table in _tables().items() for family in table]
+
+
+@pytest.mark.parametrize("name", fp.agents.RECIPES)
+def test_a_recipe_has_at_most_sixty_lines_of_code(name) -> None:
+    source = textwrap.dedent(inspect.getsource(fp.agents.RECIPES[name]))
+    (function,) = ast.parse(source).body
+    docstring = function.body[0]
+    lines = source.count("\n") - (docstring.end_lineno - docstring.lineno + 1)
+    assert lines <= 60
+
+
+@pytest.mark.parametrize("name", fp.agents.RECIPES)
+def test_a_recipe_documents_every_option_and_shows_its_equations(name) -> None:
+    recipe = fp.agents.RECIPES[name]
+    for option in inspect.signature(recipe).parameters:
+        assert f"    {option}: " in inspect.getdoc(recipe)
+    module = inspect.getdoc(inspect.getmodule(recipe))
+    assert ".. math::" in module
+    assert "arXiv" in module
+
+
+@pytest.mark.parametrize(("name", "family"), PRESETS)
+def test_every_preset_builds(name, family) -> None:
+    agent = fp.agents.build(name, OBS, ACT, hidden=(4,), **fp.agents.preset(name, f"{family}-v0"))
+    assert isinstance(agent, fp.Agent)
+    assert fp.agents.preset_batch_size(name, f"{family}-v0") in (256, 1024)
+
+
+@pytest.mark.parametrize(
+    ("name", "env", "expected"),
+    [
+        ("fql", "cube-single-play-singletask-task2-v0", {"alpha": 300}),
+        ("fql", "puzzle-4x4-play-singletask-v0", {"alpha": 1000}),
+        (
+            "fql",
+            "antmaze-giant-navigate-v0",
+            {"alpha": 10, "discount": 0.995, "aggregation": "min"},
+        ),
+        ("fql", "humanoidmaze-medium-navigate-v0", {"alpha": 30, "discount": 0.995}),
+        ("fql", "antmaze-large-diverse-v2", {"alpha": 3}),
+        ("fql", "hammer-cloned-v1", {"alpha": 10000, "aggregation": "min"}),
+        (
+            "gfp",
+            "antmaze-large-navigate-singletask-v0",
+            {"alpha": 0.3, "temperature": 1e-4, "discount": 0.995}
+            | {"aggregation": "min", "reference": "min"},
+        ),
+        (
+            "gfp",
+            "humanoidmaze-large-navigate-v0",
+            {"alpha": 0.3, "temperature": 1e-4, "discount": 0.999}
+            | {"flow_steps": 30, "reference": "min"},
+        ),
+        ("gfp", "cube-single-play-v0", {"alpha": 10, "temperature": 0.1, "bootstrap": "mean"}),
+        ("gfp", "scene-play-v0", {"alpha": 10, "temperature": 1e-3}),
+        ("ifql", "antsoccer-arena-navigate-v0", {"proposals": 64, "discount": 0.995}),
+        ("fbrac", "puzzle-4x4-play-v0", {"alpha": 300}),
+    ],
+)
+def test_published_values(name, env, expected) -> None:
+    assert fp.agents.preset(name, env) == expected
+
+
+def test_published_batch_sizes() -> None:
+    assert fp.agents.preset_batch_size("gfp", "antmaze-giant-navigate-v0") == 1024
+    assert fp.agents.preset_batch_size("gfp", "cube-single-play-v0") == 256
+
+
+def test_unknown_names_are_refused_with_the_nearest() -> None:
+    with pytest.raises(fp.ConfigError, match="unknown agent 'fgl'; did you mean 'fql'"):
+        fp.agents.build("fgl", OBS, ACT)
+    with pytest.raises(fp.ConfigError, match="unknown option of fql 'alfa'; did you mean 'alpha'"):
+        fp.agents.build("fql", OBS, ACT, alfa=1.0)
+    with pytest.raises(
+        fp.ConfigError, match="unknown aggregation of fql 'mim'; did you mean 'min'"
+    ):
+        fp.agents.build("fql", OBS, ACT, aggregation="mim")
+    with pytest.raises(
+        fp.ConfigError, match="unknown agent with presets 'ifq'; did you mean 'ifql'"
+    ):
+        fp.agents.preset("ifq", "cube-single-play-v0")
+    with pytest.raises(
+        fp.ConfigError, match="preset 'cube-singel-play'; did you mean 'cube-single-play'"
+    ):
+        fp.agents.preset("fql", "cube-singel-play-singletask-v0")
+    with pytest.raises(fp.ConfigError, match="unknown policy 'actr'; did you mean 'actor'"):
+        fp.agents.gfp(OBS, ACT, hidden=(4,), reference=fp.Blend(("actr",)))
+
+
+@pytest.mark.parametrize("option", ["bootstrap", "reference"])
+@pytest.mark.parametrize("blend", NAMED_OPTIONS["bootstrap"])
+def test_every_named_blend_updates(option, blend) -> None:
+    agent = fp.agents.build("gfp", OBS, ACT, hidden=(4,), flow_steps=2, **{option: blend})
+    assert agent.update(batch_for(agent))["loss_flow"].isfinite()
