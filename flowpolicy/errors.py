@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import importlib.util
 from collections.abc import Iterable
 
 import torch
@@ -84,3 +85,16 @@ def require_at_least(owner: str, name: str, value: int, minimum: int) -> int:
     if value < minimum:
         raise ConfigError(f"{owner}: {name} must be at least {minimum}, got {value!r}.")
     return value
+
+
+def require_installed(owner: str, package: str, extra: str) -> None:
+    """Refuse to go on without an optional package, and say how it is installed.
+
+    Example:
+        >>> require_installed("make_gym", "torch", extra="ogbench")
+    """
+    if importlib.util.find_spec(package) is None:
+        raise ConfigError(
+            f"{owner} needs the package {package!r}, which is not installed: "
+            f"pip install 'flowpolicy[{extra}]'."
+        )

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import TypeVar
 
-from flowpolicy.errors import ConfigError
+from flowpolicy.errors import require_installed
 
 T = TypeVar("T")
 
@@ -67,10 +67,9 @@ def parse(
     Raises:
         ConfigError: The option parser is not installed.
     """
-    try:
-        import tyro
-    except ImportError as error:
-        raise ConfigError("the command line needs tyro: pip install 'flowpolicy[cli]'") from error
+    require_installed("the command line", "tyro", extra="cli")
+    import tyro
+
     return tyro.cli(
         kind,
         args=list(arguments),

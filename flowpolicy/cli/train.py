@@ -16,7 +16,7 @@ from flowpolicy import agents
 from flowpolicy.agents.registry import NAMED_OPTIONS
 from flowpolicy.checkpoint.recipe import recipe_options
 from flowpolicy.cli.console import parse, say
-from flowpolicy.errors import ConfigError, unknown_name
+from flowpolicy.errors import ConfigError, require_installed, unknown_name
 from flowpolicy.plot.curve import pooled, read_points
 from flowpolicy.run_folder import RunFolder
 from flowpolicy.train import TrainConfig, train, train_seeds
@@ -69,6 +69,7 @@ def options_class(agent: str, defaults: Mapping[str, Any]) -> Any:
         agent: Name of the recipe.
         defaults: Values that replace the usual defaults.
     """
+    require_installed("the command line", "tyro", extra="cli")
     import tyro
 
     recipe = agents.RECIPES[agent]

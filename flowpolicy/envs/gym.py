@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from flowpolicy.envs.names import is_single_task, unknown_environment
-from flowpolicy.errors import ConfigError
+from flowpolicy.errors import ConfigError, require_installed
 
 if TYPE_CHECKING:
     import gymnasium
@@ -31,6 +31,7 @@ def make_gym(name: str, **kwargs: Any) -> gymnasium.Env[Any, Any]:
         >>> observation.dtype, env.action_space
         (dtype('float32'), Box(-1.0, 1.0, (1,), float32))
     """
+    require_installed("make_gym", "gymnasium", extra="ogbench")
     import gymnasium
     import numpy as np
     from gymnasium.spaces import Box

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 
-from flowpolicy.errors import ConfigError
+from flowpolicy.errors import ConfigError, require_installed
 
 DATASET_TYPES: dict[str, tuple[str, ...]] = {
     "pointmaze": ("navigate", "stitch"),
@@ -34,20 +34,16 @@ def register_ogbench() -> None:
     Raises:
         ConfigError: OGBench is not installed.
     """
-    try:
-        import ogbench  # noqa: F401  (imported for its registrations)
-    except ModuleNotFoundError as error:
-        raise ConfigError(
-            f"OGBench's environments need the package {error.name!r}, which is not installed: "
-            "pip install 'flowpolicy[ogbench]'."
-        ) from error
+    for package in ("gymnasium", "ogbench"):
+        require_installed("an OGBench environment", package, extra="ogbench")
+    import ogbench  # noqa: F401  (imported for its registrations)
 
 
 def single_task_ids() -> list[str]:
     """OGBench's own ids of its single-task environments with vector observations."""
+    register_ogbench()
     import gymnasium
 
-    register_ogbench()
     return sorted(
         env_id
         for env_id in gymnasium.registry
@@ -67,9 +63,10 @@ def single_task_datasets() -> list[str]:
 
 def unknown_environment(name: str) -> ConfigError:
     """The error for a name that no environment has, with the nearest names that exist."""
+    known_datasets = single_task_datasets()
     import gymnasium
 
-    known = [*single_task_datasets(), *gymnasium.registry]
+    known = [*known_datasets, *gymnasium.registry]
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     hint = f"; did you mean {', '.join(map(repr, near))}?" if near else "."
     return ConfigError(

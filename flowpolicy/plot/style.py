@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from flowpolicy.errors import ConfigError
+from flowpolicy.errors import ConfigError, require_installed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -56,10 +56,9 @@ def figure_style() -> Iterator[None]:
     Raises:
         ConfigError: matplotlib is not installed.
     """
-    try:
-        import matplotlib as mpl
-    except ImportError as error:
-        raise ConfigError("pictures need matplotlib: pip install 'flowpolicy[cli]'") from error
+    require_installed("a picture", "matplotlib", extra="cli")
+    import matplotlib as mpl
+
     with mpl.rc_context(_STYLE):
         yield
 

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from flowpolicy.errors import require_installed
+
 
 class Progress:
     """Updates per second and two numbers, on standard error.
@@ -18,6 +20,7 @@ class Progress:
     """
 
     def __init__(self, label: str, total: int, *, position: int = 0, visible: bool = True) -> None:
+        require_installed("a progress bar", "tqdm", extra="cli")
         from tqdm.auto import tqdm
 
         self._bar: Any = tqdm(

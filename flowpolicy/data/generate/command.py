@@ -21,7 +21,7 @@ from flowpolicy.data.generate.writer import publish, write_json, write_npz
 from flowpolicy.data.locate import default_root
 from flowpolicy.data.npz import sha256
 from flowpolicy.envs.names import register_ogbench
-from flowpolicy.errors import DataError, require_at_least
+from flowpolicy.errors import DataError, require_at_least, require_installed
 
 
 def generate(
@@ -189,6 +189,7 @@ def _record_missing(
     partial: Path, settings: Settings, episodes: dict[str, int], jobs: int, *, progress: bool
 ) -> None:
     """Record every episode that is not there yet, with a progress bar."""
+    require_installed("a progress bar", "tqdm", extra="cli")
     from tqdm import tqdm
 
     tasks: list[Task] = [(split, index) for split in episodes for index in range(episodes[split])]
