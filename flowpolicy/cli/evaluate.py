@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from flowpolicy.checkpoint import load_policy
 from flowpolicy.cli.console import parse, say, table
@@ -17,6 +18,8 @@ from flowpolicy.modules import Actor
 from flowpolicy.run_folder import RunFolder
 
 VIDEO_SUFFIXES = (".mp4", ".gif")
+FILM_SIZE = 480
+"""Width and height of a film in pixels, a multiple of 16 as video formats like it."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,13 @@ def _row(name: str, result: Evaluation) -> list[str]:
     return [name, success, interval, returns, f"{result.mean_length:.0f}", str(result.episodes)]
 
 
+def _drawn(make_gym: Callable[..., Any], env: str) -> Any:
+    try:
+        return make_gym(env, render_mode="rgb_array", width=FILM_SIZE, height=FILM_SIZE)
+    except TypeError:  # an environment that chooses its own size
+        return make_gym(env, render_mode="rgb_array")
+
+
 def _film(policy: Actor, env: str, options: Options, path: Path) -> Path:
     try:
         import imageio.v3 as imageio
@@ -118,7 +128,7 @@ def _film(policy: Actor, env: str, options: Options, path: Path) -> Path:
     if "DISPLAY" not in os.environ:
         os.environ.setdefault("MUJOCO_GL", "egl")  # read when MuJoCo is first imported
 
-    drawn = partial(make_gym, env, render_mode="rgb_array")
+    drawn = partial(_drawn, make_gym, env)
     frames, rate = record_frames(policy, drawn, episodes=options.video_episodes, seed=options.seed)
     path.parent.mkdir(parents=True, exist_ok=True)
     try:

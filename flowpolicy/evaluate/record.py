@@ -57,7 +57,7 @@ def record_frames(
             frames.append(_frame(where))
 
     run_episodes(policy, [single], range(episodes), seed=seed, observe=observe)
-    return frames, float(single.metadata.get("render_fps", 30)) / every
+    return frames, float(single.metadata.get("render_fps") or 20) / every
 
 
 def _frame(env: Env) -> Array:

@@ -11,7 +11,7 @@ from flowpolicy.errors import ConfigError
 from flowpolicy.evaluate.environments import EnvSource, environments
 from flowpolicy.evaluate.evaluation import Evaluation
 from flowpolicy.evaluate.lockstep import Episode, run_episodes
-from flowpolicy.evaluate.workers import drop_pool, worker_pool
+from flowpolicy.evaluate.workers import worker_pool
 
 
 def evaluate(
@@ -68,14 +68,9 @@ def evaluate(
     started = time.perf_counter()
     indices = range(episodes)
     if workers:
-        try:
-            finished = worker_pool(env, workers).run(
-                policy, indices, parallel=parallel, seed=seed, max_steps=max_steps
-            )
-        except BaseException:
-            # Answers that nobody waited for must not be taken for those of the next call.
-            drop_pool(env, workers)
-            raise
+        finished = worker_pool(env, workers).run(
+            policy, indices, parallel=parallel, seed=seed, max_steps=max_steps
+        )
     else:
         envs = environments(env, min(parallel, episodes))
         finished = run_episodes(policy, envs, indices, seed=seed, max_steps=max_steps)

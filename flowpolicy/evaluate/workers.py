@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import copy
 import multiprocessing
 import signal
@@ -38,6 +39,7 @@ class WorkerPool:
         context = multiprocessing.get_context("spawn")
         self._connections: list[Connection[Any, Any]] = []
         self._processes = []
+        self._waiting = False
         for _ in range(count):
             here, there = context.Pipe()
             process = context.Process(target=_serve, args=(there, source), daemon=True)
@@ -60,20 +62,22 @@ class WorkerPool:
         Raises:
             EvaluationError: A process failed or died; with its traceback where there is one.
         """
+        self._waiting = True
         shared = copy.deepcopy(policy).cpu()
         count = len(self._connections)
         busy = []
         for number, connection in enumerate(self._connections):
             if share := list(indices[number::count]):
                 slots = max(1, min(parallel // count, len(share)))
-                connection.send((shared, share, slots, seed, max_steps))
+                with contextlib.suppress(OSError):  # a dead process is noticed when it answers
+                    connection.send((shared, share, slots, seed, max_steps))
                 busy.append((number, connection))
         episodes: dict[int, Episode] = {}
         failure: EvaluationError | None = None
         for number, connection in busy:
             try:
                 result = connection.recv()
-            except EOFError:
+            except (EOFError, OSError):
                 self._processes[number].join(timeout=5)
                 failure = EvaluationError(
                     f"evaluation process {number} died with exit code "
@@ -85,9 +89,15 @@ class WorkerPool:
                 failure = EvaluationError(f"evaluation process {number} failed:\n{result}")
                 continue
             episodes.update({episode.index: episode for episode in result})
+        self._waiting = False
         if failure is not None:
             raise failure
         return [episodes[index] for index in indices]
+
+    @property
+    def usable(self) -> bool:
+        """Whether all processes live and no answer of an interrupted call is still to come."""
+        return not self._waiting and all(process.is_alive() for process in self._processes)
 
     def close(self) -> None:
         """Ends the processes."""
@@ -104,23 +114,20 @@ _pools: dict[tuple[EnvSource, int], WorkerPool] = {}
 
 def worker_pool(source: EnvSource, count: int) -> WorkerPool:
     """The processes of an earlier call with the same arguments, or new ones."""
-    if (source, count) not in _pools:
-        _pools[source, count] = WorkerPool(source, count)
-    return _pools[source, count]
-
-
-def drop_pool(source: EnvSource, count: int) -> None:
-    """Ends the processes of one pool; the next call starts new ones."""
-    pool = _pools.pop((source, count), None)
-    if pool is not None:
-        pool.close()
+    pool = _pools.get((source, count))
+    if pool is not None and not pool.usable:
+        _pools.pop((source, count)).close()
+        pool = None
+    if pool is None:
+        pool = _pools[source, count] = WorkerPool(source, count)
+    return pool
 
 
 @atexit.register
 def close_workers() -> None:
     """Ends all processes."""
-    for key in list(_pools):
-        drop_pool(*key)
+    while _pools:
+        _pools.popitem()[1].close()
 
 
 def _serve(connection: Connection[Any, Any], source: EnvSource) -> None:

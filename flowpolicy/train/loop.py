@@ -141,10 +141,10 @@ class _Run:
             saves = last or _due(step, config.checkpoint_every)
             if evaluates or saves or _due(step, config.log_every):
                 self.log(metrics, clock)
-            if evaluates:
-                self.evaluate()
             if saves:
                 self.save()
+            if evaluates:
+                self.evaluate()
             if evaluates or saves or _due(step, config.log_every):
                 clock = time.perf_counter()
             if not last:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import numpy as np
@@ -47,11 +46,3 @@ class Silent(LineWorld):
     def step(self, action: np.ndarray) -> Any:
         *step, _ = super().step(action)
         return (*step, {})
-
-
-def broken() -> LineWorld:
-    raise OSError("no simulator here")
-
-
-def deadly() -> LineWorld:
-    os._exit(7)

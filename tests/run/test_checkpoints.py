@@ -291,6 +291,7 @@ while True:
 """
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("delay", [0.21, 0.43])
 def test_a_kill_while_saving_leaves_a_checkpoint(tmp_path, delay):
     process = subprocess.Popen(
@@ -301,7 +302,7 @@ def test_a_kill_while_saving_leaves_a_checkpoint(tmp_path, delay):
     try:
         assert process.stdout.readline() == b"ready\n"
         checkpoints = Checkpoints(tmp_path)
-        for _ in range(600):
+        for _ in range(2400):
             if len(checkpoints.steps()) >= 2:
                 break
             time.sleep(0.05)

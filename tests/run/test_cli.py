@@ -251,6 +251,7 @@ def test_data_generate_makes_what_train_reads(capsys):
     assert json.loads(Path("r/data.json").read_text())["transitions"] < 2000
 
 
+@pytest.mark.timeout(300)
 def test_a_gif_of_the_policy(finished_run):
     # In a process of its own: MuJoCo chooses its renderer when it is first imported.
     code = "import sys; from flowpolicy.cli import main; sys.exit(main(sys.argv[1:]))"
@@ -272,6 +273,7 @@ def test_a_gif_of_the_policy(finished_run):
         assert Path("film.gif").read_bytes()[:4] == b"GIF8"
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["ctrl-c", "sigterm"]
 )
@@ -286,11 +288,11 @@ def test_a_signal_saves_and_ends_cleanly(tmp_path, number, code):
     )
     try:
         metrics = tmp_path / "r" / "metrics.csv"
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while not metrics.exists() and time.monotonic() < deadline:
             time.sleep(0.05)
         process.send_signal(number)
-        _, error = process.communicate(timeout=60)
+        _, error = process.communicate(timeout=120)
     finally:
         process.kill()
     assert process.returncode == code, error

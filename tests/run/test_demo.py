@@ -28,6 +28,7 @@ def test_the_settings_are_those_that_are_promised():
     assert (SETTINGS.n_step, SETTINGS.discount) == (10, 0.995)
 
 
+@pytest.mark.timeout(300)
 def test_the_demo_writes_table_picture_and_summary(tmp_path, monkeypatch):
     import flowpolicy.demo
 

@@ -18,10 +18,10 @@ from flowpolicy.evaluate import (
     record_observations,
 )
 from flowpolicy.evaluate.noise import EpisodeNoise, episode_seeds
-from flowpolicy.evaluate.workers import close_workers
+from flowpolicy.evaluate.workers import close_workers, worker_pool
 from flowpolicy.modules import Actor
 from tests.run.conftest import MAZE
-from tests.run.line_world import LineWorld, Silent, broken, deadly
+from tests.run.line_world import LineWorld, Silent
 
 
 class Drift(Actor):
@@ -100,6 +100,7 @@ def test_an_episode_does_not_depend_on_its_neighbours():
     assert evaluate(policy, LineWorld, episodes=3).returns == pytest.approx(together.returns[:3])
 
 
+@pytest.mark.timeout(300)
 def test_processes_give_the_same_episodes_and_stay():
     policy = Drift(0.3, spread=1.0)
     here = evaluate(policy, LineWorld, episodes=7)
@@ -109,16 +110,20 @@ def test_processes_give_the_same_episodes_and_stay():
         assert there.returns == pytest.approx(here.returns)
         assert (there.lengths, there.successes) == (here.lengths, here.successes)
     assert LineWorld.made == made
+    pool = worker_pool(LineWorld, 2)
 
+    stranger = fp.OneStepActor(3, 1, hidden=(8,))
+    with pytest.raises(
+        EvaluationError, match=r"process 1 failed:\n(.|\n)*the policy expects \[3\]"
+    ):
+        evaluate(stranger, LineWorld, episodes=2, workers=2)
+    assert evaluate(policy, LineWorld, episodes=7, workers=2).lengths == here.lengths
+    assert worker_pool(LineWorld, 2) is pool
 
-def test_a_failing_process_is_reported():
-    with pytest.raises(EvaluationError, match=r"process 0 failed:\n(.|\n)*no simulator here"):
-        evaluate(Drift(), broken, episodes=2, workers=1)
-
-
-def test_a_dead_process_is_reported():
-    with pytest.raises(EvaluationError, match="evaluation process 0 died with exit code 7"):
-        evaluate(Drift(), deadly, episodes=2, workers=1)
+    pool._processes[0].kill()
+    with pytest.raises(EvaluationError, match="evaluation process 0 died with exit code -9"):
+        pool.run(policy, range(2), parallel=2, seed=0, max_steps=None)
+    assert not pool.usable
 
 
 def test_without_success_only_returns_are_told():

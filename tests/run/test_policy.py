@@ -52,6 +52,7 @@ def test_all_ways_to_name_a_checkpoint(finished_run):
     assert not torch.equal(older.act(*inputs(newest)), newest.act(*inputs(newest)))
 
 
+@pytest.mark.timeout(300)
 def test_loading_needs_no_simulator_and_no_logger(finished_run):
     code = f"""
 import sys

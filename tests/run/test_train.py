@@ -154,6 +154,7 @@ def test_metrics_are_read_only_now_and_then(out, monkeypatch):
     assert len(reads) == 2
 
 
+@pytest.mark.timeout(300)
 def test_seeds_are_trained_in_processes_and_shown_together(out):
     config = TINY.replace(updates=10, eval_actors=("policy",))
     folder = train_seeds(config, (0, 3), out, jobs=2, progress=False)
@@ -166,6 +167,7 @@ def test_seeds_are_trained_in_processes_and_shown_together(out):
     assert read_picture(folder.curve).has_color("#0072B2")
 
 
+@pytest.mark.timeout(300)
 def test_a_failing_seed_is_named(out):
     config = TINY.replace(eval_actors=("flw",))
     with pytest.raises(SeedError, match="1 of 1 seeds failed; seed 4: unknown actor of fql 'flw'"):
