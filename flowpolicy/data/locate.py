@@ -28,7 +28,8 @@ def find_file(
     """The file of a split, downloaded if it is nowhere.
 
     A ``root`` that is given is the only folder that is looked into. Otherwise these are, in order:
-    ``FLOWPOLICY_DATA``, the data that ship with the package, ``~/.ogbench/data``.
+    ``FLOWPOLICY_DATA``, ``~/.ogbench/data``, and the small sets that ship with the package: whoever
+    has the official file gets it.
 
     Raises:
         DataError: not there, and not to be downloaded or not downloadable.
@@ -39,9 +40,7 @@ def find_file(
         folders = [target]
     else:
         target = default_root()
-        folders = [target, EMBEDDED, OGBENCH_ROOT.expanduser()]
-        if ROOT_VARIABLE not in os.environ:
-            folders = folders[1:]
+        folders = [target, OGBENCH_ROOT.expanduser(), EMBEDDED]
     for folder in folders:
         if (folder / file).is_file():
             return folder / file

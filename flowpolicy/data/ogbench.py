@@ -52,8 +52,8 @@ def load(
     Args:
         name: such as ``cube-single-play-singletask-task2-v0``; without ``-task2`` the environment's
             default task is taken.
-        root: the only folder to look into and to download to. Without it: ``FLOWPOLICY_DATA``, the
-            data that ship with the package, ``~/.ogbench/data``.
+        root: the only folder to look into and to download to. Without it: ``FLOWPOLICY_DATA``,
+            ``~/.ogbench/data``, and the small sets that ship with the package.
         split: ``"train"`` or ``"val"``.
         success_timing: the state that a row's reward and ``terminated`` describe: the one before
             the action (``"pre"``, what OGBench gives its data, and its environments since 1.2) or

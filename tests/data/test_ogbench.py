@@ -295,8 +295,8 @@ class TestWhere:
         assert locate.find_file(DatasetName.parse(MAZE), "train", None) == folder / MAZE_FILE
 
     @pytest.mark.parametrize("place", ["package", "home"])
-    def test_then_the_package_then_ogbenchs_own(self, place, tmp_path):
-        for folder in ("package", "home") if place == "package" else ("home",):
+    def test_then_ogbenchs_own_then_the_package(self, place, tmp_path):
+        for folder in ("package", "home") if place == "home" else ("package",):
             (tmp_path / folder).mkdir()
             (tmp_path / folder / MAZE_FILE).touch()
         found = locate.find_file(DatasetName.parse(MAZE), "train", None)
