@@ -9,6 +9,7 @@ import pytest
 import torch
 from tensordict import TensorDictBase
 from torch import nn
+from torchrl.checkpoint import Checkpoint
 
 import flowpolicy as fp
 from tests.torchrl_integration.environment import ACT_DIM, OBS_DIM, transitions
@@ -122,6 +123,21 @@ def test_a_policy_alone_loads_its_state(recipe):
     assert_same_action(policy, other)
     observation = torch.randn(4, OBS_DIM, dtype=torch.float64)
     assert policy.double().act(observation, policy.draw_noise(observation)).dtype == torch.float64
+
+
+@RECIPES
+def test_a_checkpoint_of_torchrl_holds_an_agent(recipe, batch, tmp_path):
+    agent, other = make_agent(recipe), make_agent(recipe, seed=1)
+    agent.update(batch)
+    other.update(batch)
+    for each, action in ((agent, "save"), (other, "load")):
+        checkpoint = Checkpoint()
+        checkpoint.register("agent", each)
+        checkpoint.register("optimizer", each.optimizer)
+        checkpoint.register("noise", each.noise)
+        getattr(checkpoint, action)(tmp_path / "checkpoint")
+    assert_equal(agent.update(batch), other.update(batch))
+    assert_same(agent, other)
 
 
 def losses(seed: int = 0) -> dict[str, fp.Loss]:

@@ -20,9 +20,9 @@ from torchrl.trainers import (
 import flowpolicy as fp
 from tests.torchrl_integration.environment import ACT_DIM, OBS_DIM, reacher, transitions
 
-# TorchRL's own hook for replay buffers registers itself on a stage that TorchRL deprecates.
-HOOKS = pytest.mark.filterwarnings(
-    "ignore:The 'post_loss' hook stage will be replaced:FutureWarning"
+# TorchRL's own hooks register themselves on stages that TorchRL deprecates.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:The '(post_loss|optimizer)' hook stage will be replaced:FutureWarning"
 )
 RECIPES = pytest.mark.parametrize("recipe", sorted(fp.agents.RECIPES))
 
@@ -31,7 +31,7 @@ def make_agent(recipe: str) -> fp.Agent:
     return fp.agents.RECIPES[recipe](OBS_DIM, ACT_DIM, hidden=(16,), flow_steps=2)
 
 
-def make_trainer(loss, optimizer, policy, **options) -> Trainer:
+def make_trainer(loss, optimizer, policy, *, stepper=None, **options) -> Trainer:
     """Three batches of 40 steps, four updates after each."""
     collector = Collector(
         reacher(),
@@ -47,7 +47,7 @@ def make_trainer(loss, optimizer, policy, **options) -> Trainer:
         optim_steps_per_batch=4,
         loss_module=loss,
         optimizer=optimizer,
-        optimization_stepper=DefaultOptimizationStepper(),
+        optimization_stepper=stepper,
         progress_bar=False,
         clip_grad_norm=False,
         **options,
@@ -65,11 +65,11 @@ def add_targets(trainer: Trainer) -> None:
     trainer.register_op("post_optim", hook)
 
 
-@HOOKS
 @RECIPES
 def test_a_trainer_trains_every_network_of_an_agent(recipe):
     agent = make_agent(recipe)
-    trainer = make_trainer(agent.loss, agent.optimizer, agent.policy)
+    stepper = DefaultOptimizationStepper()
+    trainer = make_trainer(agent.loss, agent.optimizer, agent.policy, stepper=stepper)
     buffer = add_buffer(trainer)
     if agent.targets:
         add_targets(trainer)
@@ -89,7 +89,12 @@ def test_a_trainer_trains_every_network_of_an_agent(recipe):
     assert {"loss_flow", "grad_norm"} <= trainer._log_dict.keys()
 
 
-def test_a_trainer_does_what_update_does():
+@pytest.mark.parametrize(
+    "make_stepper",
+    [lambda: None, DefaultOptimizationStepper],
+    ids=["default", "with a stepper"],
+)
+def test_a_trainer_does_what_update_does(make_stepper):
     agent = make_agent("fql")
     for target in agent.targets.values():
         target.after_step = True  # as the hook does it
@@ -100,7 +105,7 @@ def test_a_trainer_does_what_update_does():
         for key, draw in agent.loss.draws().items():
             batch[key] = draw.sample((16,), dtype=torch.float32, device=torch.device("cpu"))
         batches.append(batch)
-    trainer = make_trainer(agent.loss, agent.optimizer, agent.policy)
+    trainer = make_trainer(agent.loss, agent.optimizer, agent.policy, stepper=make_stepper())
     add_targets(trainer)
     supply = iter(batches)
     trainer.register_op("process_optim_batch", lambda _: next(supply))
@@ -111,7 +116,6 @@ def test_a_trainer_does_what_update_does():
         torch.testing.assert_close(value, other.state_dict()[name], msg=name)
 
 
-@HOOKS
 def test_a_trainer_trains_with_a_single_loss():
     field = fp.VelocityField(OBS_DIM, ACT_DIM, hidden=(16,))
     loss = fp.FlowMatchingLoss(field)
@@ -123,7 +127,6 @@ def test_a_trainer_trains_with_a_single_loss():
     assert not any(torch.equal(value, before[key]) for key, value in field.state_dict().items())
 
 
-@HOOKS
 def test_a_trainer_trains_critics_with_their_target():
     critic = fp.CriticEnsemble(OBS_DIM, ACT_DIM, hidden=(16,))
     target = fp.TargetNetwork(critic, tau=0.5)
@@ -148,7 +151,14 @@ def test_a_trainer_trains_critics_with_their_target():
 def test_a_trainer_logs_the_metrics_of_an_agent(tmp_path):
     agent = make_agent("fql")
     logger = CSVLogger(exp_name="fql", log_dir=str(tmp_path))
-    trainer = make_trainer(agent.loss, agent.optimizer, agent.policy, logger=logger, log_interval=1)
+    trainer = make_trainer(
+        agent.loss,
+        agent.optimizer,
+        agent.policy,
+        stepper=DefaultOptimizationStepper(),
+        logger=logger,
+        log_interval=1,
+    )
     trainer.train()
     logged = {path.stem for path in tmp_path.rglob("*.csv")}
     assert set(agent.loss.out_keys) <= logged
