@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from flowpolicy.checkpoint import load_policy
+from flowpolicy.data.locate import EMBEDDED
 from flowpolicy.envs import make_gym
 from flowpolicy.errors import ConfigError
 from flowpolicy.evaluate import record_observations, wilson_interval
@@ -48,6 +49,7 @@ SETTINGS = TrainConfig(
     eval_actors=tuple(NAMES),
     checkpoint_every=0,
     threads=1,
+    data_root=str(EMBEDDED),  # whatever other data of this name there are
 )
 
 PATHS = 10

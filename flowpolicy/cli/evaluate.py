@@ -12,7 +12,7 @@ from typing import Any
 
 from flowpolicy.checkpoint import load_policy
 from flowpolicy.cli.console import parse, say, table
-from flowpolicy.errors import ConfigError
+from flowpolicy.errors import ConfigError, require_installed
 from flowpolicy.evaluate import Evaluation, evaluate, pool, record_frames
 from flowpolicy.modules import Actor
 from flowpolicy.run_folder import RunFolder
@@ -119,10 +119,9 @@ def _drawn(make_gym: Callable[..., Any], env: str) -> Any:
 
 
 def _film(policy: Actor, env: str, options: Options, path: Path) -> Path:
-    try:
-        import imageio.v3 as imageio
-    except ImportError as error:
-        raise ConfigError("--video needs imageio: pip install 'flowpolicy[video]'") from error
+    require_installed("--video", "imageio", extra="video")
+    import imageio.v3 as imageio
+
     from flowpolicy.envs import make_gym
 
     if "DISPLAY" not in os.environ:

@@ -79,7 +79,7 @@ def options_class(agent: str, defaults: Mapping[str, Any]) -> Any:
 
     def add(name: str, kind: Any, default: Any, text: str) -> None:
         value = defaults.get(name, default)
-        annotated = Annotated[kind, tyro.conf.arg(help=text)]
+        annotated = Annotated[kind, tyro.conf.arg(help=text[:1].upper() + text[1:])]
         required = value is dataclasses.MISSING
         fields.append(
             (name, annotated, dataclasses.field() if required else dataclasses.field(default=value))
@@ -92,7 +92,7 @@ def options_class(agent: str, defaults: Mapping[str, Any]) -> Any:
         add(name, kind, default, text)
     for name, parameter in recipe_options(agent).items():
         if name not in run_types:
-            text = f"({agent}) {option_help.get(name, '')}"
+            text = f"[{agent}] {option_help.get(name, '')}"
             add(name, *_named(name, option_types[name], parameter.default), text)
     return dataclasses.make_dataclass(f"Train_{agent}", fields, frozen=True, kw_only=True)
 

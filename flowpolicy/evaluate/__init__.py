@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flowpolicy.evaluate.environments import EnvSource, close_environments
+from flowpolicy.evaluate.environments import EnvSource, close_environments, environments
 from flowpolicy.evaluate.evaluation import Evaluation, pool
 from flowpolicy.evaluate.interval import wilson_interval
 from flowpolicy.evaluate.lockstep import Episode, run_episodes
@@ -16,6 +16,7 @@ __all__ = (
     "Evaluation",
     "EvaluationError",
     "close_environments",
+    "environments",
     "evaluate",
     "pool",
     "record_frames",

@@ -11,8 +11,8 @@ import torch
 from tensordict import TensorDictBase
 
 from flowpolicy.checkpoint.policy import actors_of, deployed_actor
-from flowpolicy.errors import FlowPolicyError, unknown_name
-from flowpolicy.evaluate import Evaluation, evaluate
+from flowpolicy.errors import FlowPolicyError, require_installed, unknown_name
+from flowpolicy.evaluate import Evaluation, environments, evaluate
 from flowpolicy.plot import learning_curve
 from flowpolicy.run_folder import RunFolder
 from flowpolicy.train.config import TrainConfig
@@ -70,7 +70,9 @@ def train(
         >>> config = TrainConfig(agent="fql", env="cube-single-play-singletask-v0")
         >>> folder = train(config, "runs/cube")  # doctest: +SKIP
     """
-    RunFolder.refuse_existing(out)  # before the data are loaded
+    # What would be missed only at the end should not come to light after hours.
+    RunFolder.refuse_existing(out)
+    require_installed("train", "matplotlib", extra="cli")
     with StopRequest() as stop:
         run = _Run(config, out, stop, progress=progress, position=position)
         try:
@@ -100,6 +102,7 @@ class _Run:
         self.config = config
         self.stop = stop
         self.dataset, self.preprocessing = load_dataset(config)
+        environments(config.env, 1)  # refuses one that cannot be made, before anything is learned
         stop.raise_if_requested()
         recipe = {
             "agent": config.agent,

@@ -12,6 +12,7 @@ from tensordict import TensorDict
 
 from flowpolicy import agents
 from flowpolicy.agents import Agent
+from flowpolicy.data.locate import EMBEDDED
 from flowpolicy.run_folder import RunFolder
 from flowpolicy.train import TrainConfig, train
 
@@ -65,8 +66,16 @@ def learn(agent: Agent, generator: torch.Generator, updates: int) -> None:
         agent.update(random_batch(generator))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def embedded_data():
+    """Whoever has larger data of the same name tests with the small ones all the same."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FLOWPOLICY_DATA", str(EMBEDDED))
+        yield
+
+
 @pytest.fixture(scope="session")
-def finished_run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+def finished_run(tmp_path_factory: pytest.TempPathFactory, embedded_data: None) -> RunFolder:
     """A finished run; read-only."""
     out = tmp_path_factory.mktemp("finished") / "run"
     return train(TINY.replace(tensorboard=True), out, progress=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,6 +26,7 @@ def test_the_settings_are_those_that_are_promised():
         "lr": 1e-3,
     }
     assert (SETTINGS.updates, SETTINGS.batch_size) == (4000, 256)
+    assert Path(SETTINGS.data_root).joinpath("pointmaze-medium-navigate-v0.npz").is_file()
     assert (SETTINGS.n_step, SETTINGS.discount) == (10, 0.995)
 
 
