@@ -28,7 +28,7 @@ def bytes_to_tensors(content: bytes, origin: str) -> dict[str, Tensor]:
         DamagedCheckpointError: ``content`` is not a complete safetensors file.
     """
     try:
-        return dict(load(content))
+        return dict(sorted(load(content).items()))  # safetensors gives no order
     except (safetensors.SafetensorError, ValueError) as error:
         raise DamagedCheckpointError(
             f"{origin} is not a readable safetensors file: {error}"
