@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -18,7 +20,7 @@ from flowpolicy.modules import Actor
 from flowpolicy.run_folder import RunFolder
 
 VIDEO_SUFFIXES = (".mp4", ".gif")
-FILM_SIZE = 480
+FILM_SIZE = 320
 """Width and height of a film in pixels, a multiple of 16 as video formats like it."""
 
 
@@ -69,6 +71,9 @@ def command(arguments: Sequence[str]) -> None:
             f"--video {options.video}: the name must end in {' or '.join(VIDEO_SUFFIXES)}"
         )
     folder = RunFolder.open(options.run)
+    if options.video is not None and _has_no_screen():
+        _again_without_screen(arguments)
+        return
     env = options.env or str(folder.config()["env"])
     results: dict[str, Evaluation] = {}
     for seed in folder.seeds():
@@ -111,6 +116,26 @@ def _row(name: str, result: Evaluation) -> list[str]:
     return [name, success, interval, returns, f"{result.mean_length:.0f}", str(result.episodes)]
 
 
+def _has_no_screen() -> bool:
+    screens = ("DISPLAY", "WAYLAND_DISPLAY", "MUJOCO_GL")
+    return sys.platform == "linux" and not any(name in os.environ for name in screens)
+
+
+def _again_without_screen(arguments: Sequence[str]) -> None:
+    """Runs the command in a process whose MuJoCo draws without a screen.
+
+    MuJoCo chooses how to draw when it is imported, which TorchRL has done long before.
+    """
+    command = [sys.executable, "-m", "flowpolicy", "eval", *arguments]
+    environment = {**os.environ, "MUJOCO_GL": "egl"}
+    result = subprocess.run(
+        command, env=environment, stderr=subprocess.PIPE, text=True, check=False
+    )
+    if result.returncode:
+        *_, reason = result.stderr.strip().splitlines() or ["no reason given"]
+        raise ConfigError(reason.removeprefix("error: "))
+
+
 def _drawn(make_gym: Callable[..., Any], env: str) -> Any:
     try:
         return make_gym(env, render_mode="rgb_array", width=FILM_SIZE, height=FILM_SIZE)
@@ -124,11 +149,14 @@ def _film(policy: Actor, env: str, options: Options, path: Path) -> Path:
 
     from flowpolicy.envs import make_gym
 
-    if "DISPLAY" not in os.environ:
-        os.environ.setdefault("MUJOCO_GL", "egl")  # read when MuJoCo is first imported
-
     drawn = partial(_drawn, make_gym, env)
-    frames, rate = record_frames(policy, drawn, episodes=options.video_episodes, seed=options.seed)
+    frames, rate = record_frames(
+        policy,
+        drawn,
+        episodes=options.video_episodes,
+        seed=options.seed,
+        max_steps=options.max_steps,
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         if path.suffix == ".gif":

@@ -32,7 +32,13 @@ def record_observations(
 
 
 def record_frames(
-    policy: nn.Module, env: EnvSource, *, episodes: int = 1, seed: int = 0, every: int = 1
+    policy: nn.Module,
+    env: EnvSource,
+    *,
+    episodes: int = 1,
+    seed: int = 0,
+    max_steps: int | None = None,
+    every: int = 1,
 ) -> tuple[list[Array], float]:
     """Pictures ``[H, W, 3]`` of ``episodes`` episodes after one another, and frames per second.
 
@@ -41,6 +47,7 @@ def record_frames(
         env: Environment whose ``render()`` gives an RGB array.
         episodes: How many.
         seed: As in :func:`evaluate`.
+        max_steps: Ends an episode that the environment has not ended.
         every: Takes every so many steps one picture.
 
     Raises:
@@ -56,7 +63,7 @@ def record_frames(
         if (count - 1) % every == 0:
             frames.append(_frame(where))
 
-    run_episodes(policy, [single], range(episodes), seed=seed, observe=observe)
+    run_episodes(policy, [single], range(episodes), seed=seed, max_steps=max_steps, observe=observe)
     return frames, float(single.metadata.get("render_fps") or 20) / every
 
 
