@@ -21,7 +21,7 @@ def evaluate(
     episodes: int = 50,
     seed: int = 0,
     workers: int = 0,
-    parallel: int = 25,
+    parallel: int = 10,
     max_steps: int | None = None,
     device: torch.device | str | None = None,
 ) -> Evaluation:
@@ -40,7 +40,8 @@ def evaluate(
         seed: Of the episodes; has nothing to do with the seed of training.
         workers: 0 runs everything here; n spreads the episodes over n processes, which stay alive
             for later calls and run copies of the policy on the CPU.
-        parallel: At most how many environments step together, over all processes.
+        parallel: At most how many environments step together, over all processes; a manipulation
+            environment takes 100 to 200 MB.
         max_steps: Ends an episode that the environment has not ended; ``None`` waits for it.
         device: Where the policy is moved to; ``None`` leaves it where it is.
 
