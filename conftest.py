@@ -11,6 +11,7 @@ os.environ.setdefault("MUJOCO_GL", "disable")  # without it dm_control looks for
 
 import ipaddress
 import random
+import signal
 import socket
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 torch.set_num_threads(1)
+# A shell that starts the tests in the background lets them, and all their children, ignore Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

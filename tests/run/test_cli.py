@@ -280,21 +280,21 @@ def test_a_gif_of_the_policy(finished_run):
 def test_a_signal_saves_and_ends_cleanly(tmp_path, number, code):
     command = [sys.executable, "-m", "flowpolicy", "train", "fql", "--env", MAZE, "--out", "r"]
     options = [*QUICK, "--updates", "1000000", "--log-every", "10"]
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [*command, *options],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stderr=subprocess.PIPE,
         text=True,
-    )
-    try:
-        metrics = tmp_path / "r" / "metrics.csv"
-        deadline = time.monotonic() + 120
-        while not metrics.exists() and time.monotonic() < deadline:
-            time.sleep(0.05)
-        process.send_signal(number)
-        _, error = process.communicate(timeout=120)
-    finally:
-        process.kill()
+    ) as process:
+        try:
+            metrics = tmp_path / "r" / "metrics.csv"
+            deadline = time.monotonic() + 120
+            while not metrics.exists() and time.monotonic() < deadline:
+                time.sleep(0.05)
+            process.send_signal(number)
+            _, error = process.communicate(timeout=120)
+        finally:
+            process.kill()
     assert process.returncode == code, error
     assert "Traceback" not in error
     assert error.endswith("stopped: the state up to here is saved\n")
