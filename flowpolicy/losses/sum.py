@@ -26,7 +26,8 @@ class SumLoss(LossModule):
     .. math:: L = \sum_i L_i
 
     A TorchRL ``LossModule``: its output holds every ``loss_<name>`` and metric, and a ``Trainer``
-    sums the losses. The order of the losses does not matter.
+    sums the losses. The order of the losses does not matter. It does not own the networks that its
+    losses only read: move or cast the agent, not its loss.
 
     Args:
         losses: with different names.
