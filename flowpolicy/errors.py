@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import difflib
 import importlib.util
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from numbers import Integral
 
 import torch
+
+NAMES_SHOWN = 12
+CASTS = {torch.float32: ".float()", torch.float64: ".double()", torch.float16: ".half()"}
 
 
 class FlowPolicyError(Exception):
@@ -15,6 +19,10 @@ class FlowPolicyError(Exception):
 
 class ShapeError(FlowPolicyError, ValueError):
     """A tensor has another shape than its place in an equation asks for."""
+
+
+class DtypeError(FlowPolicyError, TypeError):
+    """An input is no tensor, or a tensor of another dtype than the parameters that it meets."""
 
 
 class MissingKeyError(FlowPolicyError, KeyError):
@@ -41,24 +49,83 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> ConfigError:
 
     Example:
         >>> print(unknown_name("agent", "fgl", ["fql", "gfp", "ifql"]))
-        unknown agent 'fgl'; did you mean 'fql', 'ifql'? Known: fql, gfp, ifql
+        unknown agent 'fgl'; did you mean 'fql', 'ifql'? One other is known.
+        >>> print(unknown_name("agent", "sac", ["fql", "gfp", "ifql"]))
+        unknown agent 'sac'. Known: fql, gfp, ifql
     """
     known = sorted(known)
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    hint = f"; did you mean {', '.join(map(repr, near))}?" if near else "."
-    return ConfigError(f"unknown {kind} {name!r}{hint} Known: {', '.join(known)}")
+    if near:
+        others = len(known) - len(near)
+        count = {0: "", 1: " One other is known."}.get(others, f" {others} others are known.")
+        return ConfigError(
+            f"unknown {kind} {name!r}; did you mean {', '.join(map(repr, near))}?{count}"
+        )
+    rest = len(known) - NAMES_SHOWN
+    more = f" and {rest} more" if rest > 0 else ""
+    return ConfigError(
+        f"unknown {kind} {name!r}. Known: {', '.join(known[:NAMES_SHOWN]) or 'none'}{more}"
+    )
+
+
+def require_tensor(owner: str, name: str, value: object) -> None:
+    """Refuse what is not a tensor, such as a NumPy array.
+
+    Example:
+        >>> require_tensor("Actor", "observation", [0.0])
+        Traceback (most recent call last):
+        flowpolicy.errors.DtypeError: Actor: 'observation' must be a torch.Tensor, got list; ...
+    """
+    if not isinstance(value, torch.Tensor):
+        raise DtypeError(
+            f"{owner}: {_shown(name)} must be a torch.Tensor, got {type(value).__name__}; "
+            "use torch.as_tensor."
+        )
 
 
 def require_last_dim(owner: str, name: str, tensor: torch.Tensor, expected: int) -> None:
-    """Refuse a tensor whose last dimension is not ``expected``.
+    """Refuse what is not a tensor, or one whose last dimension is not ``expected``.
 
     Shapes are Python numbers, so this costs nothing inside a compiled graph.
     """
+    require_tensor(owner, name, tensor)
     if tensor.ndim == 0 or tensor.shape[-1] != expected:
-        raise ShapeError(
-            f"{owner}: {name!r} must be [*B, {expected}], got {list(tensor.shape)}. "
-            f"Reshape it, or build {owner} for this size."
+        advice = (
+            "Per-sample scalars are [*B, 1]: add the last dimension with unsqueeze(-1)."
+            if expected == 1
+            else f"Reshape it, or build {owner} for this size."
         )
+        raise ShapeError(
+            f"{owner}: {_shown(name)} must be [*B, {expected}], got {list(tensor.shape)}. {advice}"
+        )
+
+
+def require_dtype(owner: str, name: str, tensor: torch.Tensor, like: torch.Tensor) -> None:
+    """Refuse a tensor of another dtype than the parameter ``like``, save under autocast.
+
+    A dtype is a Python object, so this costs nothing inside a compiled graph.
+    """
+    if tensor.dtype != like.dtype and not torch.is_autocast_enabled(tensor.device.type):
+        agent = f", or the agent with {_cast(tensor)}" if tensor.is_floating_point() else ""
+        raise DtypeError(
+            f"{owner}: {_shown(name)} is {_dtype(tensor)} but the parameters are {_dtype(like)}; "
+            f"cast it with {_cast(like)}{agent}."
+        )
+
+
+def require_input(
+    owner: str, name: str, tensor: torch.Tensor, expected: int, like: torch.Tensor
+) -> None:
+    """Refuse an input that a network with the parameter ``like`` cannot take.
+
+    Example:
+        >>> weight = torch.zeros(2, 3)
+        >>> require_input("Actor", "observation", torch.zeros(4, 3).double(), 3, weight)
+        Traceback (most recent call last):
+        flowpolicy.errors.DtypeError: Actor: 'observation' is float64 but the parameters are ...
+    """
+    require_last_dim(owner, name, tensor, expected)
+    require_dtype(owner, name, tensor, like)
 
 
 def require_same_batch(
@@ -67,8 +134,8 @@ def require_same_batch(
     """Refuse two per-sample tensors whose batch shapes differ, before they broadcast in silence."""
     if first.shape[:-1] != tensor.shape[:-1]:
         raise ShapeError(
-            f"{owner}: {first_name!r} has batch shape {list(first.shape[:-1])} but {name!r} has "
-            f"{list(tensor.shape[:-1])} (full shape {list(tensor.shape)}). "
+            f"{owner}: {_shown(first_name)} has batch shape {list(first.shape[:-1])} but "
+            f"{_shown(name)} has {list(tensor.shape[:-1])} (full shape {list(tensor.shape)}). "
             "Per-sample scalars are [*B, 1]: add the last dimension with unsqueeze(-1)."
         )
 
@@ -81,10 +148,72 @@ def require_positive(owner: str, name: str, value: float) -> float:
 
 
 def require_at_least(owner: str, name: str, value: int, minimum: int) -> int:
-    """Refuse a whole number below ``minimum``."""
+    """Refuse what is not a whole number, or one below ``minimum``."""
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise ConfigError(
+            f"{owner}: {name} must be a whole number of at least {minimum}, got {value!r}."
+        )
     if value < minimum:
         raise ConfigError(f"{owner}: {name} must be at least {minimum}, got {value!r}.")
-    return value
+    return int(value)
+
+
+def require_hidden(owner: str, hidden: Sequence[int]) -> tuple[int, ...]:
+    """Refuse hidden sizes that are not a sequence of whole numbers of at least 1.
+
+    Example:
+        >>> require_hidden("ValueNetwork", [256, 256])
+        (256, 256)
+        >>> require_hidden("ValueNetwork", 256)
+        Traceback (most recent call last):
+        flowpolicy.errors.ConfigError: ValueNetwork: hidden must be a sequence of sizes such as ...
+    """
+    if isinstance(hidden, str | bytes) or not isinstance(hidden, Sequence):
+        raise ConfigError(
+            f"{owner}: hidden must be a sequence of sizes such as (256, 256), got {hidden!r}."
+        )
+    return tuple(require_at_least(owner, "hidden size", size, 1) for size in hidden)
+
+
+def require_instance(
+    owner: str, name: str, value: object, kinds: type | tuple[type, ...], hint: str
+) -> None:
+    """Refuse an argument of another kind, and say what to pass.
+
+    Example:
+        >>> require_instance("Loss", "actor", 64, torch.nn.Module, "Pass a network.")
+        Traceback (most recent call last):
+        flowpolicy.errors.ConfigError: Loss: actor must be a Module, got 64. Pass a network.
+    """
+    if not isinstance(value, kinds):
+        names = [kind.__name__ for kind in (kinds if isinstance(kinds, tuple) else (kinds,))]
+        article = "an" if names[0][0] in "AEIOU" else "a"
+        raise ConfigError(
+            f"{owner}: {name} must be {article} {' or '.join(names)}, got {_described(value)}. "
+            f"{hint}"
+        )
+
+
+def require_sizes_match(owner: str, **parts: object) -> None:
+    """Refuse parts that are built for different observations or actions.
+
+    Parts are compared by those of ``obs_dim`` and ``act_dim`` that they have.
+    """
+    sizes = {
+        name: {size: getattr(part, size) for size in ("obs_dim", "act_dim") if hasattr(part, size)}
+        for name, part in parts.items()
+    }
+    for size in ("obs_dim", "act_dim"):
+        if len({of[size] for of in sizes.values() if size in of}) > 1:
+            told = "; ".join(
+                f"{name} {', '.join(f'{key}={value}' for key, value in of.items())}"
+                for name, of in sizes.items()
+                if of
+            )
+            raise ConfigError(
+                f"{owner}: the parts are built for different sizes: {told}. "
+                "Build all for the same observations and actions."
+            )
 
 
 def require_installed(owner: str, package: str, extra: str) -> None:
@@ -98,3 +227,24 @@ def require_installed(owner: str, package: str, extra: str) -> None:
             f"{owner} needs the package {package!r}, which is not installed: "
             f"pip install 'flowpolicy[{extra}]'."
         )
+
+
+def _shown(name: object) -> str:
+    """A key as it is written in code; also where a nested one was made a string before."""
+    return name if isinstance(name, str) and name.startswith("(") else repr(name)
+
+
+def _described(value: object) -> str:
+    if isinstance(value, type):
+        return f"the class {value.__name__} itself"
+    if value is None or isinstance(value, str | int | float):
+        return repr(value)
+    return type(value).__name__
+
+
+def _dtype(tensor: torch.Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
+
+
+def _cast(like: torch.Tensor) -> str:
+    return CASTS.get(like.dtype, f".to({like.dtype})")
