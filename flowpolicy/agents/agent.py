@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import final
+from typing import Any, cast, final
 
 import torch
 from tensordict import TensorDictBase
 from torch import Tensor, nn
 
+from flowpolicy.agents.loose_buffers import LooseBuffers
 from flowpolicy.agents.noise_source import NoiseSource
+from flowpolicy.agents.roles import owned_networks, owned_targets
 from flowpolicy.errors import ConfigError
 from flowpolicy.losses.base import Loss
 from flowpolicy.losses.sum import SumLoss
 from flowpolicy.modules.actor import Actor
+from flowpolicy.modules.parts import require_actor
 from flowpolicy.modules.target_network import TargetNetwork
 
 OptimizerFactory = Callable[[Iterable[tuple[str, nn.Parameter]]], torch.optim.Optimizer]
@@ -84,24 +87,35 @@ class Agent(nn.Module):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        # In __dict__: both are views of networks that are registered below, each once.
+        for name, actor in {"policy": policy, **(actors or {})}.items():
+            require_actor("Agent", name, actor)
+        if isinstance(optimizer, torch.optim.Optimizer):
+            raise ConfigError(
+                "Agent: optimizer must be a function of named parameters, got one that is made "
+                f"already. Pass partial(torch.optim.{type(optimizer).__name__}, lr=...)."
+            )
+        # In __dict__: views of the networks that are registered below, each once.
         self.__dict__["loss"] = SumLoss(losses, policy)
         self.__dict__["policy"] = policy
         self.__dict__["actors"] = {"policy": policy, **(actors or {})}
-        self.networks = nn.ModuleDict(_owned_networks(self.loss, policy, networks or {}))
-        roles = {id(network): role for role, network in self.networks.items()}
-        self.targets = nn.ModuleDict()
-        for target in self.loss.targets():
-            role = roles.get(id(target.source))
-            if role is None:
-                raise ConfigError(
-                    f"Agent: a TargetNetwork follows a {type(target.source).__name__} that no loss "
-                    "trains. Build it from the network that is passed to the loss."
-                )
-            self.targets[role] = target
+        every_actor = self.actors.values()
+        self.networks = nn.ModuleDict(owned_networks(self.loss, every_actor, networks or {}))
+        self.targets = nn.ModuleDict(owned_targets(self.loss, every_actor, dict(self.networks)))
+        roots = {f"losses.{each.name}": each for each in self.loss.losses}
+        roots |= {f"actors.{name}": actor for name, actor in self.actors.items()}
+        owned = nn.ModuleList([self.networks, self.targets])
+        self.loose = LooseBuffers(roots, owned)
         self.optimizer = optimizer(list(self.trained_parameters()))
         self.noise = NoiseSource(seed)
         self.step = 0
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in ("loss", "policy", "actors"):
+            raise ConfigError(
+                f"Agent: {name} is fixed when the agent is built. To compile, use "
+                "agent.loss.compile(fullgraph=True); for other parts, build another agent."
+            )
+        super().__setattr__(name, value)
 
     def trained_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
         """The parameters that some loss trains, each once, with their names in the state dict."""
@@ -120,7 +134,13 @@ class Agent(nn.Module):
             Every loss and metric, detached, of batch size ``[]``. Nothing is read back from the
             device.
         """
-        batch = self.noise.fill(batch, self.loss.draws(), self.loss.tensor_keys)
+        if not isinstance(batch, TensorDictBase):
+            raise ConfigError(
+                f"Agent.update: batch must be a TensorDict, got {type(batch).__name__}. Use "
+                "TensorDict(batch, batch_size=[...])."
+            )
+        for loss in self.loss.losses:
+            batch = self.noise.fill(batch, loss.draws(), loss.tensor_keys)
         metrics: TensorDictBase = self.loss(batch)
         total = torch.stack([value for key, value in metrics.items() if key.startswith("loss")])
         self.optimizer.zero_grad(set_to_none=True)
@@ -140,13 +160,15 @@ class Agent(nn.Module):
 
     def _update_targets(self, *, after_step: bool) -> None:
         for target in self.targets.values():
-            if isinstance(target, TargetNetwork) and target.after_step == after_step:
-                target.update()
+            if cast("TargetNetwork", target).after_step == after_step:
+                cast("TargetNetwork", target).update()
 
     def _apply(self, fn: Callable[[Tensor], Tensor], *args: bool, **kwargs: bool) -> Agent:
         super()._apply(fn, *args, **kwargs)  # type: ignore[no-untyped-call]
-        # Coefficients and temperatures live in the losses, which are not registered here.
-        self.loss._apply(fn)  # noqa: SLF001
+        # Loose buffers live in losses and actors, which are not registered here.
+        views: list[nn.Module] = [self.loss, *self.actors.values()]
+        for each in views:
+            each._apply(fn)  # noqa: SLF001
         for state in self.optimizer.state.values():
             for key, value in state.items():
                 if isinstance(value, Tensor):
@@ -158,40 +180,3 @@ class Agent(nn.Module):
     def extra_repr(self) -> str:
         """The losses by name."""
         return f"losses={[loss.name for loss in self.loss.losses]}, step={self.step}"
-
-
-def _owned_networks(
-    loss: SumLoss, policy: Actor, named: Mapping[str, nn.Module]
-) -> dict[str, nn.Module]:
-    """Every network behind the losses and the policy, each once, by role.
-
-    A network whose parameters all belong to others already (a sampler around a field, best-of-N
-    around a flow and a critic) is a view of those and gets no role. Smaller modules therefore come
-    first.
-    """
-    candidates: list[tuple[str, nn.Module]] = list(loss.trained())
-    for each in loss.losses:
-        candidates += [
-            (role.rstrip("s"), network)
-            for role, network in each.frozen_networks()
-            if not isinstance(network, TargetNetwork)
-        ]
-    candidates.append(("policy", policy))
-    candidates.sort(key=lambda item: sum(1 for _ in item[1].modules()))
-
-    owned: dict[str, nn.Module] = dict(named)
-    covered = {id(p) for network in owned.values() for p in network.parameters()}
-    trained_roles = {id(network): role for role, network in reversed(list(loss.trained()))}
-    for fallback_role, network in candidates:
-        if all(id(p) in covered for p in network.parameters()):
-            continue
-        role = trained_roles.get(id(network), fallback_role)
-        if role in owned:
-            raise ConfigError(
-                f"Agent: two different networks are called {role!r} "
-                f"({type(owned[role]).__name__} and {type(network).__name__}). "
-                f"Name them with networks={{'my_{role}': ..., ...}}."
-            )
-        owned[role] = network
-        covered |= {id(p) for p in network.parameters()}
-    return owned

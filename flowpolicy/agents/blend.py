@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import final
 
-from flowpolicy.errors import unknown_name
+from flowpolicy.errors import ConfigError, unknown_name
 from flowpolicy.functional.aggregation import Aggregation, mean_value
 from flowpolicy.modules.actor import Actor
 
@@ -37,6 +37,11 @@ class Blend:
         Raises:
             ConfigError: a name that the recipe does not know.
         """
+        if isinstance(self.policies, str):
+            raise ConfigError(
+                f"Blend: policies must be a tuple of names, got {self.policies!r}. "
+                f"Use ({self.policies!r},)."
+            )
         for name in self.policies:
             if name not in known:
                 raise unknown_name("policy", name, known)

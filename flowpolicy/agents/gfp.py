@@ -33,6 +33,7 @@ import torch
 
 from flowpolicy.agents.agent import Agent
 from flowpolicy.agents.blend import Blend
+from flowpolicy.errors import ConfigError
 from flowpolicy.functional import Aggregation, inverse_mean_abs, mean_value
 from flowpolicy.losses import DistillLoss, DPGLoss, FlowMatchingLoss, TDLoss
 from flowpolicy.modules import (
@@ -90,6 +91,12 @@ def gfp(
         >>> sorted(fp.agents.gfp(3, 2, hidden=(16,)).networks)
         ['actor', 'critic', 'field']
     """
+    for name, blend in (("bootstrap", bootstrap), ("reference", reference)):
+        if not isinstance(blend, Blend):
+            raise ConfigError(
+                f"gfp: {name} must be a Blend such as Blend(('actor', 'flow'), min_value), got "
+                f"{blend!r}. Names are for fp.agents.build and the command line."
+            )
     field = VelocityField(obs_dim, act_dim, hidden, time_embedding=TimeEmbedding(64))
     flow = EulerSampler(field, flow_steps)
     actor = OneStepActor(obs_dim, act_dim, hidden)

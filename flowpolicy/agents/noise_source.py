@@ -43,12 +43,16 @@ class NoiseSource:
         """Start again from ``seed``."""
         self._seed = seed
         self._generators: dict[str, torch.Generator] = {}
+        self._states: dict[str, Tensor] = {}
 
     def generator(self, device: torch.device) -> torch.Generator:
         """The generator of ``device``, made at its first use."""
         name = str(device)
         if name not in self._generators:
-            self._generators[name] = torch.Generator(device=device).manual_seed(self._seed)
+            generator = torch.Generator(device=device).manual_seed(self._seed)
+            if name in self._states:
+                generator.set_state(self._states[name])
+            self._generators[name] = generator
         return self._generators[name]
 
     def fill(
@@ -63,10 +67,10 @@ class NoiseSource:
     def state_dict(self) -> dict[str, Any]:
         """``{"seed": int, "generators": {device: uint8 tensor}}``."""
         states = {name: generator.get_state() for name, generator in self._generators.items()}
-        return {"seed": self._seed, "generators": states}
+        return {"seed": self._seed, "generators": {**self._states, **states}}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from a saved state.
+        """Continue from a saved state; those of devices that are not used here are kept for later.
 
         Raises:
             ConfigError: a state that lacks the seed or the generators.
@@ -77,9 +81,7 @@ class NoiseSource:
                 f"{sorted(state)}."
             )
         self.seed(int(state["seed"]))
-        saved: Mapping[str, Tensor] = state["generators"]
-        for name, value in saved.items():
-            self.generator(torch.device(name)).set_state(value)
+        self._states = {name: value.clone() for name, value in state["generators"].items()}
 
     def __getstate__(
         self,

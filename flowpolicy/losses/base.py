@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import ClassVar, Literal
 
 from tensordict import NestedKey, TensorDict, TensorDictBase
@@ -122,6 +122,7 @@ class Loss(LossModule):
 
     def evaluate(self, evaluated: EvaluatedBatch) -> dict[str, Tensor]:
         """``loss_<name>`` and the metrics, from a batch that other losses share."""
+        self._refuse_padding(evaluated.batch)
         evaluated = evaluated.using(self.tensor_keys)
         per_sample, metrics = self.per_sample(evaluated)
         weights = self._maybe_get_priority_weight(evaluated.batch)
@@ -140,13 +141,31 @@ class Loss(LossModule):
         evaluated = EvaluatedBatch(batch, self.tensor_keys, live=[self.network])
         return TensorDict(self.evaluate(evaluated), batch_size=[])
 
+    @property
+    def has_batch_statistic(self) -> bool:
+        """Whether a number of the whole batch, such as lambda, enters the loss of each sample."""
+        return False
+
+    def _refuse_padding(self, batch: TensorDictBase) -> None:
+        for key in self._loss_mask_keys():
+            if self.has_batch_statistic and batch.get(key, None) is not None:
+                raise ConfigError(
+                    f"{type(self).__name__}: padded rows (marked by {key!r}) would enter its "
+                    "scale. Pass the valid rows only, batch[mask.squeeze(-1)], or use "
+                    "scale=unit_scale."
+                )
+
     def frozen_networks(self) -> Iterator[tuple[str, nn.Module]]:
         """The networks that it reads without training them, with the names of its arguments."""
         for module in self.modules():
             for name, value in vars(module).items():
-                for each in value if isinstance(value, tuple) else (value,):
+                if is_frozen(value):
+                    yield name, unfrozen(value)
+                    continue
+                several = value.values() if isinstance(value, dict) else value
+                for each in several if isinstance(several, Iterable) else ():
                     if is_frozen(each):
-                        yield name, unfrozen(each)
+                        yield name.removesuffix("s"), unfrozen(each)
 
     def reset_parameters_recursive(self) -> None:
         """Initialise the trained network anew, layer by layer, by TorchRL's convention."""

@@ -14,6 +14,7 @@ from flowpolicy.losses.base import Loss, Reduction
 from flowpolicy.modules.actor import Actor
 from flowpolicy.modules.evaluated_batch import EvaluatedBatch
 from flowpolicy.modules.frozen import frozen
+from flowpolicy.modules.parts import require_actor, require_same_sizes
 from flowpolicy.paths.draws import Draw
 
 
@@ -72,11 +73,13 @@ class DistillLoss(Loss):
         name: str = "distill",
     ) -> None:
         super().__init__(name, coefficient=coefficient, reduction=reduction)
-        if (actor.act_dim, actor.noise_shape) != (teacher.act_dim, teacher.noise_shape):
+        require_actor("DistillLoss", "actor", actor)
+        require_actor("DistillLoss", "teacher", teacher)
+        require_same_sizes("DistillLoss", actor=actor, teacher=teacher)
+        if actor.noise_shape != teacher.noise_shape:
             raise ConfigError(
-                "DistillLoss: student and teacher must share action and noise, but the student has "
-                f"act_dim={actor.act_dim}, noise_shape={actor.noise_shape} and the teacher "
-                f"act_dim={teacher.act_dim}, noise_shape={teacher.noise_shape}."
+                "DistillLoss: student and teacher must share the noise, but the actor's "
+                f"noise_shape is {actor.noise_shape} and the teacher's {teacher.noise_shape}."
             )
         self.actor_network = actor
         self.teacher = frozen(teacher)

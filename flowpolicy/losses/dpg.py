@@ -14,6 +14,12 @@ from flowpolicy.losses.base import Loss, Reduction
 from flowpolicy.modules.actor import Actor
 from flowpolicy.modules.evaluated_batch import Critic, EvaluatedBatch
 from flowpolicy.modules.frozen import frozen
+from flowpolicy.modules.parts import (
+    require_actor,
+    require_critic,
+    require_function,
+    require_same_sizes,
+)
 from flowpolicy.paths.draws import Draw
 
 
@@ -41,7 +47,8 @@ class DPGLoss(Loss):
         name: reported as ``loss_<name>``.
 
     Raises:
-        ConfigError: a negative coefficient or an unknown reduction.
+        ConfigError: parts of the wrong kind or of different sizes, a negative coefficient, or an
+            unknown reduction.
         MissingKeyError, ShapeError: a batch that does not fit (in use).
 
     Example:
@@ -76,6 +83,11 @@ class DPGLoss(Loss):
         name: str = "dpg",
     ) -> None:
         super().__init__(name, coefficient=coefficient, reduction=reduction)
+        require_actor("DPGLoss", "actor", actor)
+        require_critic("DPGLoss", "critic", critic)
+        require_same_sizes("DPGLoss", actor=actor, critic=critic)
+        require_function("DPGLoss", "scale", scale, "inverse_mean_abs")
+        require_function("DPGLoss", "aggregation", aggregation, "mean_value")
         self.actor_network = actor
         self.critic = frozen(critic)
         self.scale = scale
@@ -85,6 +97,11 @@ class DPGLoss(Loss):
     def network(self) -> nn.Module:
         """The actor."""
         return self.actor_network
+
+    @property
+    def has_batch_statistic(self) -> bool:
+        """Whether the scale is one."""
+        return self.scale is not unit_scale
 
     @property
     def reads(self) -> tuple[NestedKey, ...]:

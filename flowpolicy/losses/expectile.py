@@ -12,6 +12,12 @@ from flowpolicy.functional.expectile import expectile_error
 from flowpolicy.losses.base import Loss, Reduction
 from flowpolicy.modules.evaluated_batch import Critic, EvaluatedBatch
 from flowpolicy.modules.frozen import frozen
+from flowpolicy.modules.parts import (
+    require_critic,
+    require_function,
+    require_same_sizes,
+    require_value,
+)
 from flowpolicy.modules.value_network import ValueNetwork
 
 
@@ -37,7 +43,8 @@ class ExpectileLoss(Loss):
         name: reported as ``loss_<name>``.
 
     Raises:
-        ConfigError: an expectile outside (0, 1), a negative coefficient, or an unknown reduction.
+        ConfigError: parts of the wrong kind or size, an expectile outside (0, 1), a negative
+            coefficient, or an unknown reduction.
         MissingKeyError, ShapeError: a batch that does not fit (in use).
 
     Example:
@@ -74,6 +81,10 @@ class ExpectileLoss(Loss):
         super().__init__(name, coefficient=coefficient, reduction=reduction)
         if not 0 < expectile < 1:
             raise ConfigError(f"ExpectileLoss: expectile must be in (0, 1), got {expectile!r}.")
+        require_value("ExpectileLoss", "value", value)
+        require_critic("ExpectileLoss", "target", target)
+        require_same_sizes("ExpectileLoss", value=value, target=target)
+        require_function("ExpectileLoss", "aggregation", aggregation, "min_value")
         self.value = value
         self.target = frozen(target)
         self.expectile = expectile

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from flowpolicy.functional.squared_error import squared_error
 from flowpolicy.losses.base import Loss, Reduction
 from flowpolicy.modules.evaluated_batch import EvaluatedBatch
+from flowpolicy.modules.parts import require_field
 from flowpolicy.modules.velocity_field import VelocityField
 from flowpolicy.paths.draws import Draw, GaussianNoise, Law
 from flowpolicy.paths.linear import LinearPath
@@ -76,6 +77,7 @@ class FlowMatchingLoss(Loss):
         name: str = "flow",
     ) -> None:
         super().__init__(name, coefficient=coefficient, reduction=reduction)
+        require_field("FlowMatchingLoss", "field", field)
         self.field = field
         self.path = LinearPath() if path is None else path
         self.weight = weight
@@ -87,6 +89,11 @@ class FlowMatchingLoss(Loss):
     def network(self) -> nn.Module:
         """The field."""
         return self.field
+
+    @property
+    def has_batch_statistic(self) -> bool:
+        """Whether the weight has one."""
+        return self.weight is not None and self.weight.has_batch_statistic
 
     def draws(self) -> Mapping[NestedKey, Draw]:
         """The path's noise end and the time; and what the weight draws."""

@@ -67,6 +67,18 @@ class SumLoss(LossModule):
                     f"SumLoss: two losses are named {name!r}; give one of them another name with "
                     "name=... in its constructor."
                 )
+        for loss in losses:
+            if loss.reduction == "none":
+                raise ConfigError(
+                    f"SumLoss: {loss.name!r} has reduction='none', but a sum needs one "
+                    "number of each loss. Use 'mean' or 'sum'."
+                )
+            for module in loss.modules():
+                if isinstance(module, TargetNetwork):
+                    raise ConfigError(
+                        f"SumLoss: {loss.name!r} holds a TargetNetwork as a submodule, as if it "
+                        "trained it. Hold it as frozen(target)."
+                    )
         self.actor_network = policy
         self.losses = cast("Sequence[Loss]", nn.ModuleList(losses))
         self.draws()  # refuses contradictions now rather than in the first update
@@ -117,7 +129,9 @@ class SumLoss(LossModule):
 
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
         """Every loss and metric of one batch, ``[]`` each."""
-        batch = with_draws(tensordict, self.draws(), self.tensor_keys)
+        batch = tensordict
+        for loss in self.losses:
+            batch = with_draws(batch, loss.draws(), loss.tensor_keys)
         evaluated = EvaluatedBatch(
             batch, self.tensor_keys, live=[network for _, network in self.trained()]
         )

@@ -18,6 +18,13 @@ from flowpolicy.modules.critic_ensemble import CriticEnsemble
 from flowpolicy.modules.evaluated_batch import Critic, EvaluatedBatch
 from flowpolicy.modules.frozen import frozen
 from flowpolicy.modules.keys import next_key
+from flowpolicy.modules.parts import (
+    require_actor,
+    require_critic,
+    require_function,
+    require_same_sizes,
+    require_value,
+)
 from flowpolicy.modules.target_network import TargetNetwork
 from flowpolicy.modules.value_network import ValueNetwork
 from flowpolicy.paths.draws import Draw
@@ -56,8 +63,8 @@ class TDLoss(Loss):
         name: reported as ``loss_<name>``.
 
     Raises:
-        ConfigError: not exactly one way to bootstrap, a discount outside [0, 1], a negative
-            coefficient, or an unknown reduction.
+        ConfigError: parts of the wrong kind or size, not exactly one way to bootstrap, a discount
+            outside [0, 1], a negative coefficient, or an unknown reduction.
         MissingKeyError, ShapeError: a batch that does not fit (in use).
 
     Example:
@@ -101,13 +108,13 @@ class TDLoss(Loss):
         super().__init__(name, coefficient=coefficient, reduction=reduction)
         if not 0 <= discount <= 1:
             raise ConfigError(f"TDLoss: discount must be in [0, 1], got {discount!r}.")
-        next_actors = (
-            ()
-            if next_actor is None
-            else (next_actor,)
-            if isinstance(next_actor, Actor)
-            else tuple(next_actor)
-        )
+        if next_actor is None:
+            next_actors: tuple[Actor, ...] = ()
+        else:
+            one = not isinstance(next_actor, Sequence)
+            next_actors = (cast("Actor", next_actor),) if one else tuple(next_actor)
+        for actor in next_actors:
+            require_actor("TDLoss", "next_actor", actor)
         by_action, by_value = target is not None and bool(next_actors), next_value is not None
         if by_action == by_value or (target is None) == bool(next_actors):
             raise ConfigError(
@@ -116,6 +123,28 @@ class TDLoss(Loss):
                 f"{len(next_actors)} next actors, "
                 f"next_value={type(next_value).__name__}."
             )
+        require_critic("TDLoss", "critic", critic)
+        if isinstance(critic, TargetNetwork):
+            raise ConfigError(
+                "TDLoss: critic is a TargetNetwork, which nothing trains. The first argument is "
+                "the online critic, the second its target."
+            )
+        if target is not None:
+            require_critic("TDLoss", "target", target)
+        if next_value is not None:
+            require_value("TDLoss", "next_value", next_value)
+        noise_shapes = {actor.noise_shape for actor in next_actors}
+        if len(noise_shapes) > 1:
+            raise ConfigError(
+                f"TDLoss: all next actors share one noise, but their noise_shapes are "
+                f"{noise_shapes}."
+            )
+        parts = {f"next_actor {i}": actor for i, actor in enumerate(next_actors)}
+        optional = {"target": target, "next_value": next_value}
+        parts |= {name: part for name, part in optional.items() if part is not None}
+        require_same_sizes("TDLoss", critic=critic, **parts)
+        require_function("TDLoss", "aggregation", aggregation, "mean_value")
+        require_function("TDLoss", "combine", combine, "mean_value")
         self.critic = critic
         self.target = None if target is None else frozen(target)
         self.next_actors = tuple(frozen(actor) for actor in next_actors)

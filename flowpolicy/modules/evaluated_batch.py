@@ -27,7 +27,8 @@ class EvaluatedBatch:
 
     Losses and weights ask it for entries of the batch and for what networks make of them. What
     several of them need (the policy's action, the teacher's action, the critics' values of either)
-    is computed for the first who asks, so the order of the losses does not matter. A result carries
+    is computed for the first who asks, so the order of the losses does not matter. The same network
+    is recognised as the same object: two samplers around one field are two actors. A result carries
     gradient to the parameters of exactly those networks that are ``live``; whoever wants none
     detaches it.
 
@@ -67,6 +68,10 @@ class EvaluatedBatch:
     def read(self, owner: str, key: NestedKey, last_dim: int) -> Tensor:
         """The entry ``key`` ``[*B, last_dim]``, refused where it is missing or of another shape."""
         value = entry(owner, self.batch, key)
+        if value.numel() == 0 and last_dim > 0:
+            raise ShapeError(
+                f"{owner}: {key!r} is empty, {list(value.shape)}; give at least one row."
+            )
         require_last_dim(owner, str(key), value, last_dim)
         if value.shape[:-1] != self.batch_shape:  # it would broadcast without a word
             raise ShapeError(
@@ -120,8 +125,8 @@ class EvaluatedBatch:
     def policy_values(self, critic: Critic, actor: Actor) -> Tensor:
         """The values of the action of ``actor``, ``[E, *B, 1]``, with gradient to the actor only.
 
-        Ask with a ``frozen`` view of the critic that was made outside the evaluated: making one
-        within a compiled graph is not possible.
+        Ask with a ``frozen`` view of the critic that was made outside of this: making one within
+        a compiled graph is not possible.
         """
         view, actor = frozen(critic), unfrozen(actor)
 
@@ -134,6 +139,9 @@ class EvaluatedBatch:
     def reference_values(self, critic: Critic, actor: Actor) -> Tensor:
         """The values of the action of ``actor``, ``[E, *B, 1]``, without any gradient."""
         critic, actor = unfrozen(critic), unfrozen(actor)
+        known = self._results.get(self._key("policy_values", critic, actor))
+        if known is not None:
+            return known.detach()
 
         def compute() -> Tensor:
             return critic.values(self.observation(critic), self.policy_action(actor).detach())
@@ -185,6 +193,10 @@ class EvaluatedBatch:
     def _is_live(self, module: nn.Module) -> bool:
         return id(module) in self._live
 
+    def _key(self, what: str, first: nn.Module, second: nn.Module) -> tuple[object, ...]:
+        names = (self.keys.observation, self.keys.action, self.keys.noise)
+        return (what, id(first), id(second), *names)
+
     def _once(
         self,
         what: str,
@@ -194,8 +206,7 @@ class EvaluatedBatch:
         *,
         live: bool,
     ) -> Tensor:
-        names = (self.keys.observation, self.keys.action, self.keys.noise)
-        key = (what, id(first), id(second), *names)
+        key = self._key(what, first, second)
         if key not in self._results:
             with torch.set_grad_enabled(live and self._grad):
                 self._results[key] = compute()

@@ -10,7 +10,9 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
-M = TypeVar("M", bound=nn.Module)
+from flowpolicy.errors import ConfigError
+
+M = TypeVar("M")
 
 
 class _MethodCall(nn.Module):
@@ -20,8 +22,8 @@ class _MethodCall(nn.Module):
         super().__init__()
         self.module = module
 
-    def forward(self, name: str, *args: Any) -> Any:
-        return getattr(self.module, name)(*args)
+    def forward(self, name: str, *args: Any, **kwargs: Any) -> Any:
+        return getattr(self.module, name)(*args, **kwargs)
 
 
 class _Frozen:
@@ -35,13 +37,18 @@ class _Frozen:
         if name.startswith("__") or "module" not in self.__dict__:  # half-built, while unpickling
             raise AttributeError(name)
         attribute = getattr(self.module, name)
+        if isinstance(attribute, nn.Module):
+            return _Frozen(attribute)
         return partial(self._frozen_call, name) if inspect.ismethod(attribute) else attribute
 
-    def _frozen_call(self, name: str, *args: Any) -> Any:
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._frozen_call("__call__", *args, **kwargs)
+
+    def _frozen_call(self, name: str, *args: Any, **kwargs: Any) -> Any:
         if not torch.is_grad_enabled():  # no gradient reaches anything: skip the detour
-            return getattr(self.module, name)(*args)
+            return getattr(self.module, name)(*args, **kwargs)
         detached = {key: value.detach() for key, value in self._call.named_parameters()}
-        return functional_call(self._call, detached, (name, *args))
+        return functional_call(self._call, detached, (name, *args), kwargs)
 
     def __repr__(self) -> str:
         return f"frozen({self.module!r})"
@@ -53,10 +60,14 @@ def frozen(module: M) -> M:
     .. math:: f_{\mathrm{sg}[\theta]}(x)
 
     The view follows the live parameters, is not a module itself (whoever holds it registers
-    nothing), and has the methods and attributes of the module.
+    nothing), and is called and asked like the module: its methods, and its submodules as frozen
+    views. A parameter asked for by name is the live one.
 
     Args:
         module: a network, an actor, a target network, or a frozen view (returned as it is).
+
+    Raises:
+        ConfigError: something that is no ``torch.nn.Module``.
 
     Example:
         >>> import torch
@@ -67,7 +78,11 @@ def frozen(module: M) -> M:
         >>> action.grad is not None, all(p.grad is None for p in critic.parameters())
         (True, True)
     """
-    return module if isinstance(module, _Frozen) else cast("M", _Frozen(module))
+    if isinstance(module, _Frozen):
+        return cast("M", module)
+    if not isinstance(module, nn.Module):
+        raise ConfigError(f"frozen: expected a network, got {type(module).__name__}.")
+    return cast("M", _Frozen(module))
 
 
 def unfrozen(module: M) -> M:

@@ -12,6 +12,12 @@ from flowpolicy.functional.advantage_weight import advantage_weight
 from flowpolicy.functional.aggregation import Aggregation, mean_value
 from flowpolicy.modules.evaluated_batch import Critic, EvaluatedBatch
 from flowpolicy.modules.frozen import frozen
+from flowpolicy.modules.parts import (
+    require_critic,
+    require_function,
+    require_same_sizes,
+    require_value,
+)
 from flowpolicy.modules.target_network import TargetNetwork
 from flowpolicy.modules.value_network import ValueNetwork
 from flowpolicy.weights.weight import Weight
@@ -62,6 +68,10 @@ class AdvantageWeight(Weight):
             raise ConfigError(
                 f"AdvantageWeight: maximum must be finite and at least 1, got {maximum!r}."
             )
+        require_critic("AdvantageWeight", "critic", critic)
+        require_value("AdvantageWeight", "value", value)
+        require_same_sizes("AdvantageWeight", critic=critic, value=value)
+        require_function("AdvantageWeight", "aggregation", aggregation, "mean_value")
         self.critic = frozen(critic)
         self.value = frozen(value)
         self.maximum = maximum

@@ -11,13 +11,19 @@ from torch import Tensor
 
 from flowpolicy.errors import ConfigError
 from flowpolicy.functional.aggregation import Aggregation, mean_value
-from flowpolicy.functional.scale import Scale, inverse_mean_abs
+from flowpolicy.functional.scale import Scale, inverse_mean_abs, unit_scale
 from flowpolicy.functional.value_aware_weight import value_aware_weight
 from flowpolicy.modules.actor import Actor
 from flowpolicy.modules.critic_ensemble import CriticEnsemble
 from flowpolicy.modules.evaluated_batch import Critic, EvaluatedBatch
 from flowpolicy.modules.frozen import frozen
 from flowpolicy.modules.keys import BatchKeys
+from flowpolicy.modules.parts import (
+    require_actor,
+    require_critic,
+    require_function,
+    require_same_sizes,
+)
 from flowpolicy.paths.draws import Draw
 from flowpolicy.weights.weight import Weight
 
@@ -88,9 +94,17 @@ class ValueAwareWeight(Weight):
                 "ValueAwareWeight: temperature must be a finite number above 0, got "
                 f"{temperature!r}. For no weighting pass weight=None to FlowMatchingLoss."
             )
-        references = (reference,) if isinstance(reference, Actor) else tuple(reference)
+        references = tuple(reference) if isinstance(reference, Sequence) else (reference,)
         if not references:
             raise ConfigError("ValueAwareWeight: reference is empty; pass one actor or several.")
+        for each in (*references, references[0] if actor is None else actor):
+            require_actor("ValueAwareWeight", "reference", each)
+            require_same_sizes("ValueAwareWeight", values=values, critic=critic, reference=each)
+        require_critic("ValueAwareWeight", "values", values)
+        require_critic("ValueAwareWeight", "critic", critic)
+        for name, function in (("combine", combine), ("aggregation", aggregation)):
+            require_function("ValueAwareWeight", name, function, "mean_value")
+        require_function("ValueAwareWeight", "scale", scale, "inverse_mean_abs")
         self.values = frozen(values)
         self.critic = frozen(critic)
         self.references = tuple(frozen(each) for each in references)
@@ -99,6 +113,11 @@ class ValueAwareWeight(Weight):
         self.aggregation = aggregation
         self.scale = scale
         self.register_buffer("temperature", torch.tensor(float(temperature)))
+
+    @property
+    def has_batch_statistic(self) -> bool:
+        """Whether the scale is one."""
+        return self.scale is not unit_scale
 
     def draws(self, keys: BatchKeys) -> Mapping[NestedKey, Draw]:
         """The noise that all references share."""

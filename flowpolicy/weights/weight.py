@@ -29,6 +29,11 @@ class Weight(TensorDictModuleBase, ABC):
         self.in_keys = ["observation", "action", "noise"]
         self.out_keys = ["weight"]
 
+    @property
+    def has_batch_statistic(self) -> bool:
+        """Whether a number of the whole batch enters each sample's weight."""
+        return False
+
     @abstractmethod
     def compute(self, evaluated: EvaluatedBatch) -> Tensor:
         """The weight ``[*B, 1]`` of the evaluated batch's actions."""

@@ -37,6 +37,7 @@ def test_roles(variant) -> None:
     assert prefixes == {
         *(f"networks.{role}" for role in agent.networks),
         *(f"targets.{role}" for role in agent.targets),
+        "loose.losses",
     }
     counts = [id(p) for p in agent.parameters()]
     assert len(counts) == len(set(counts))

@@ -1,0 +1,75 @@
+"""What losses and weights are made of, told apart by what they can do."""
+
+from __future__ import annotations
+
+from flowpolicy.errors import ConfigError
+from flowpolicy.modules.actor import Actor
+from flowpolicy.modules.frozen import unfrozen
+
+
+def require_actor(owner: str, name: str, value: object) -> None:
+    """Refuse what maps no (observation, noise) to an action."""
+    if not isinstance(unfrozen(value), Actor):
+        raise ConfigError(
+            f"{owner}: {name} must be an Actor, got {_kind(value)}. Put a sampler around a "
+            "velocity field, EulerSampler(field); derive a network of your own from fp.Actor."
+        )
+
+
+def require_field(owner: str, name: str, value: object) -> None:
+    """Refuse what gives no velocity."""
+    _require(owner, name, value, ("velocity", "obs_dim", "act_dim"), "a velocity field")
+
+
+def require_critic(owner: str, name: str, value: object) -> None:
+    """Refuse what does not value observations and actions."""
+    _require(owner, name, value, ("values", "obs_dim", "act_dim"), "a critic or its target")
+
+
+def require_value(owner: str, name: str, value: object) -> None:
+    """Refuse what does not value observations alone."""
+    _require(owner, name, value, ("values", "obs_dim"), "a state value")
+    if hasattr(unfrozen(value), "act_dim"):
+        raise ConfigError(
+            f"{owner}: {name} must be a state value, got {_kind(value)}, which needs actions too. "
+            "Pass a ValueNetwork."
+        )
+
+
+def require_function(owner: str, name: str, value: object, example: str) -> None:
+    """Refuse what cannot be called, such as a name in place of the function."""
+    if not callable(value):
+        raise ConfigError(
+            f"{owner}: {name} must be a function such as fp.{example}, got {value!r}. Names "
+            "are for fp.agents.build and the command line."
+        )
+
+
+def require_same_sizes(owner: str, **parts: object) -> None:
+    """Refuse parts that are built for different observations or actions."""
+    for size in ("obs_dim", "act_dim"):
+        sizes = {
+            name: getattr(unfrozen(part), size)
+            for name, part in parts.items()
+            if hasattr(unfrozen(part), size)
+        }
+        if len(set(sizes.values())) > 1:
+            told = ", ".join(f"{name} has {number}" for name, number in sizes.items())
+            raise ConfigError(
+                f"{owner}: the parts differ in {size}: {told}. Build all of them for the same "
+                "observations and actions."
+            )
+
+
+def _require(owner: str, name: str, value: object, attributes: tuple[str, ...], what: str) -> None:
+    part = unfrozen(value)
+    missing = [attribute for attribute in attributes if not hasattr(part, attribute)]
+    if missing:
+        raise ConfigError(
+            f"{owner}: {name} must be {what} with {', '.join(attributes)}; {_kind(value)} has no "
+            f"{', '.join(missing)}."
+        )
+
+
+def _kind(value: object) -> str:
+    return type(unfrozen(value)).__name__
