@@ -17,6 +17,7 @@ from flowpolicy.checkpoint import load_policy as load_policy
 from flowpolicy.errors import CheckpointError as CheckpointError
 from flowpolicy.errors import ConfigError as ConfigError
 from flowpolicy.errors import DataError as DataError
+from flowpolicy.errors import DtypeError as DtypeError
 from flowpolicy.errors import FlowPolicyError as FlowPolicyError
 from flowpolicy.errors import MissingKeyError as MissingKeyError
 from flowpolicy.errors import ShapeError as ShapeError

@@ -113,6 +113,15 @@ def require_dtype(owner: str, name: str, tensor: torch.Tensor, like: torch.Tenso
         )
 
 
+def require_floating(owner: str, name: str, tensor: torch.Tensor) -> None:
+    """Refuse whole numbers where noise of the same dtype is to be drawn."""
+    if not tensor.is_floating_point():
+        raise DtypeError(
+            f"{owner}: {_shown(name)} must be of a floating dtype, got {_dtype(tensor)}; "
+            "cast it with .float()."
+        )
+
+
 def require_input(
     owner: str, name: str, tensor: torch.Tensor, expected: int, like: torch.Tensor
 ) -> None:

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import final
 
 import torch
 from tensordict import NestedKey, TensorDictBase
 from tensordict.nn import TensorDictModuleBase, dispatch
 from torch import Tensor, nn
 
-from flowpolicy.errors import ShapeError, require_last_dim
+from flowpolicy.errors import (
+    ShapeError,
+    require_at_least,
+    require_dtype,
+    require_floating,
+    require_last_dim,
+    require_tensor,
+)
 from flowpolicy.modules.keys import entry
 from flowpolicy.paths.draws import Draw, GaussianNoise
 
@@ -20,15 +28,21 @@ class Actor(TensorDictModuleBase, ABC):
     .. math:: a = \mathrm{clip}_{[-1, 1]}\big(\mathrm{raw}(s, z)\big),\qquad z \sim \mathcal N(0, I)
 
     A velocity field with a sampler is an actor; so are a one-step network and best-of-N over
-    another actor. An implementation gives ``raw``; everything else follows. As a TensorDict module
-    it reads ``observation`` and, where present, ``noise``, and writes ``action``; absent noise is
-    drawn from PyTorch's global generator, also under TorchRL's deterministic exploration type,
-    because sampling is how these policies are scored.
+    another actor. An implementation gives ``raw`` only: ``act`` is ``raw`` clipped, and ``act``,
+    ``forward`` and ``draw_noise`` are final, so that every caller gets the same action. As a
+    TensorDict module it reads ``observation`` and, where present, ``noise``, and writes ``action``;
+    absent noise is drawn from PyTorch's global generator, also under TorchRL's deterministic
+    exploration type, because sampling is how these policies are scored.
 
     Args:
         obs_dim: ``O``.
         act_dim: ``A``.
         noise_shape: the shape of one sample's noise; ``(A,)`` where ``None``.
+
+    Raises:
+        ConfigError: a size that is no whole number of at least 1.
+        ShapeError: an observation or noise of another size (in use).
+        DtypeError: an input of another dtype than the parameters (in use).
     """
 
     def __init__(
@@ -37,9 +51,9 @@ class Actor(TensorDictModuleBase, ABC):
         super().__init__()
         self.in_keys: list[NestedKey] = ["observation", "noise"]
         self.out_keys: list[NestedKey] = ["action"]
-        self.obs_dim = obs_dim
-        self.act_dim = act_dim
-        self.noise_shape = (act_dim,) if noise_shape is None else noise_shape
+        self.obs_dim = require_at_least(self.name, "obs_dim", obs_dim, 1)
+        self.act_dim = require_at_least(self.name, "act_dim", act_dim, 1)
+        self.noise_shape = (self.act_dim,) if noise_shape is None else noise_shape
 
     __repr__ = nn.Module.__repr__  # TensorDict's own leaves out extra_repr
 
@@ -57,6 +71,7 @@ class Actor(TensorDictModuleBase, ABC):
     def raw(self, observation: Tensor, noise: Tensor) -> Tensor:
         """Before clipping: ``observation [*B, O], noise [*B, *noise_shape] -> [*B, A]``."""
 
+    @final
     def act(self, observation: Tensor, noise: Tensor) -> Tensor:
         """The action: ``observation [*B, O], noise [*B, *noise_shape] -> [*B, A]`` in [-1, 1]."""
         return self.raw(observation, noise).clamp(-1, 1)
@@ -66,8 +81,11 @@ class Actor(TensorDictModuleBase, ABC):
         del observation
         return self.act(next_observation, noise)
 
+    @final
     def draw_noise(self, observation: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Noise for ``observation`` ``[*B, O]``: ``[*B, *noise_shape]``."""
+        require_tensor(self.name, "observation", observation)
+        require_floating(self.name, "observation", observation)
         return self.noise_draw.sample(
             observation.shape[:-1],
             dtype=observation.dtype,
@@ -75,9 +93,17 @@ class Actor(TensorDictModuleBase, ABC):
             generator=generator,
         )
 
-    def check_inputs(self, observation: Tensor, noise: Tensor) -> None:
-        """Refuse an observation or noise of another shape; for implementations of ``raw``."""
+    @final
+    def check_inputs(self, observation: Tensor, noise: Tensor, like: Tensor | None = None) -> None:
+        """Refuse an observation or noise of another shape; for implementations of ``raw``.
+
+        Also of another dtype than ``like``, where an implementation names one of its parameters.
+        """
         require_last_dim(self.name, "observation", observation, self.obs_dim)
+        require_tensor(self.name, "noise", noise)
+        if like is not None:
+            require_dtype(self.name, "observation", observation, like)
+            require_dtype(self.name, "noise", noise, like)
         expected = (*observation.shape[:-1], *self.noise_shape)
         if noise.shape != expected:
             raise ShapeError(
@@ -98,6 +124,7 @@ class Actor(TensorDictModuleBase, ABC):
         self.out_keys = [action or self.out_keys[0]]
         return self
 
+    @final
     @dispatch(auto_batch_size=False)  # type: ignore[untyped-decorator]
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
         """Writes ``action``."""

@@ -8,7 +8,7 @@ from einops import rearrange
 from tensordict import NestedKey, TensorDictBase
 from tensordict.nn import TensorDictModuleBase
 
-from flowpolicy.errors import ConfigError
+from flowpolicy.errors import ConfigError, require_at_least, require_instance
 from flowpolicy.modules.actor import Actor
 
 
@@ -25,7 +25,7 @@ class ChunkPolicy(TensorDictModuleBase):
         horizon: ``h``, the number of environment steps in a chunk.
 
     Raises:
-        ConfigError: an action dimension that is no multiple of ``horizon``.
+        ConfigError: what is no actor, or an action dimension that is no multiple of ``horizon``.
 
     Example:
         >>> import torch
@@ -38,7 +38,14 @@ class ChunkPolicy(TensorDictModuleBase):
 
     def __init__(self, actor: Actor, horizon: int) -> None:
         super().__init__()
-        if horizon < 1 or actor.act_dim % horizon:
+        require_instance(
+            "ChunkPolicy",
+            "actor",
+            actor,
+            Actor,
+            "Put a sampler around a velocity field, EulerSampler(field).",
+        )
+        if actor.act_dim % require_at_least("ChunkPolicy", "horizon", horizon, 1):
             raise ConfigError(
                 f"ChunkPolicy: the action dimension {actor.act_dim} of {actor.name} is not a "
                 f"multiple of horizon={horizon}. Build the actor with act_dim = "

@@ -10,10 +10,10 @@ from tensordict import TensorDictBase
 from tensordict.nn import TensorDictModuleBase, dispatch
 from torch import Tensor
 
-from flowpolicy.errors import require_at_least, require_last_dim, require_same_batch
+from flowpolicy.errors import require_at_least, require_input, require_same_batch
 from flowpolicy.functional.aggregation import Aggregation, mean_value
 from flowpolicy.modules.keys import entry
-from flowpolicy.modules.mlp import Activation, mlp, tanh_gelu
+from flowpolicy.modules.mlp import Activation, like, mlp, tanh_gelu
 from flowpolicy.modules.stacked import StackedLayerNorm, StackedLinear
 
 
@@ -36,8 +36,9 @@ class CriticEnsemble(TensorDictModuleBase):
         activation: makes an activation.
 
     Raises:
-        ConfigError: a size below 1.
+        ConfigError: a size that is no whole number of at least 1.
         ShapeError: an input of another size (in use).
+        DtypeError: an input of another dtype than the parameters (in use).
 
     Example:
         >>> import torch
@@ -63,8 +64,8 @@ class CriticEnsemble(TensorDictModuleBase):
         super().__init__()
         self.in_keys = ["observation", "action"]
         self.out_keys = ["state_action_values", "state_action_value"]
-        self.obs_dim = obs_dim
-        self.act_dim = act_dim
+        self.obs_dim = require_at_least("CriticEnsemble", "obs_dim", obs_dim, 1)
+        self.act_dim = require_at_least("CriticEnsemble", "act_dim", act_dim, 1)
         self.size = require_at_least("CriticEnsemble", "size", size, 1)
         self.aggregation = aggregation
         self.net = mlp(
@@ -80,8 +81,9 @@ class CriticEnsemble(TensorDictModuleBase):
 
     def values(self, observation: Tensor, action: Tensor) -> Tensor:
         """``observation [*B, O], action [*B, A] -> [E, *B, 1]``."""
-        require_last_dim("CriticEnsemble", "observation", observation, self.obs_dim)
-        require_last_dim("CriticEnsemble", "action", action, self.act_dim)
+        parameter = like(self.net)
+        require_input("CriticEnsemble", "observation", observation, self.obs_dim, parameter)
+        require_input("CriticEnsemble", "action", action, self.act_dim, parameter)
         require_same_batch("CriticEnsemble", "observation", observation, "action", action)
         x = torch.cat([observation, action], dim=-1)
         flat = x.reshape(1, -1, x.shape[-1]).expand(self.size, -1, -1)

@@ -6,6 +6,7 @@ from typing import final
 
 from torch import Tensor
 
+from flowpolicy.errors import require_instance
 from flowpolicy.modules.actor import Actor
 
 
@@ -21,6 +22,9 @@ class FromCurrentObservation(Actor):
     Args:
         actor: the actor to ask.
 
+    Raises:
+        ConfigError: what is no actor.
+
     Example:
         >>> import torch
         >>> from flowpolicy.modules import OneStepActor
@@ -34,6 +38,13 @@ class FromCurrentObservation(Actor):
     """
 
     def __init__(self, actor: Actor) -> None:
+        require_instance(
+            "FromCurrentObservation",
+            "actor",
+            actor,
+            Actor,
+            "Put a sampler around a velocity field, EulerSampler(field).",
+        )
         super().__init__(actor.obs_dim, actor.act_dim, actor.noise_shape)
         self.actor = actor
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import cast
 
-from torch import nn
+from torch import Tensor, nn
 
-from flowpolicy.errors import require_at_least
+from flowpolicy.errors import require_at_least, require_hidden
 
 Activation = Callable[[], nn.Module]
 
@@ -56,11 +57,15 @@ def mlp(
     require_at_least(owner, "output size", out_features, 1)
     layers: list[nn.Module] = []
     width = in_features
-    for size in hidden:
-        require_at_least(owner, "hidden size", size, 1)
+    for size in require_hidden(owner, hidden):
         layers += [linear(width, size), activation()]
         if layer_norm:
             layers.append(norm(size))
         width = size
     layers.append(linear(width, out_features))
     return nn.Sequential(*layers)
+
+
+def like(net: nn.Sequential) -> Tensor:
+    """A parameter that stands for the dtype of all, found without walking over them."""
+    return cast("Tensor", net[-1].bias)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from flowpolicy.modules.actor import Actor
-from flowpolicy.modules.mlp import Activation, mlp, tanh_gelu
+from flowpolicy.modules.mlp import Activation, like, mlp, tanh_gelu
 
 
 @final
@@ -27,8 +27,9 @@ class OneStepActor(Actor):
         activation: makes an activation.
 
     Raises:
-        ConfigError: a size below 1.
+        ConfigError: a size that is no whole number of at least 1.
         ShapeError: an input of another size (in use).
+        DtypeError: an input of another dtype than the parameters (in use).
 
     Example:
         >>> import torch
@@ -51,8 +52,8 @@ class OneStepActor(Actor):
         super().__init__(obs_dim, act_dim)
         self.net = mlp(
             "OneStepActor",
-            obs_dim + act_dim,
-            act_dim,
+            self.obs_dim + self.act_dim,
+            self.act_dim,
             hidden,
             layer_norm=layer_norm,
             activation=activation,
@@ -60,6 +61,6 @@ class OneStepActor(Actor):
 
     def raw(self, observation: Tensor, noise: Tensor) -> Tensor:
         """``observation [*B, O], noise [*B, A] -> [*B, A]``, not clipped."""
-        self.check_inputs(observation, noise)
+        self.check_inputs(observation, noise, like(self.net))
         out: Tensor = self.net(torch.cat([observation, noise], dim=-1))
         return out

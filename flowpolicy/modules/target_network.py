@@ -10,7 +10,7 @@ from tensordict import TensorDictBase
 from tensordict.nn import TensorDictModuleBase
 from torch import Tensor, nn
 
-from flowpolicy.errors import ConfigError
+from flowpolicy.errors import ConfigError, require_instance
 
 
 @final
@@ -31,7 +31,7 @@ class TargetNetwork(TensorDictModuleBase):
             differ by a lag of one step.
 
     Raises:
-        ConfigError: ``tau`` outside (0, 1].
+        ConfigError: ``tau`` outside (0, 1], or a network that is no module with parameters.
 
     Example:
         >>> import torch
@@ -49,6 +49,18 @@ class TargetNetwork(TensorDictModuleBase):
 
     def __init__(self, network: nn.Module, tau: float = 0.005, *, after_step: bool = False) -> None:
         super().__init__()
+        require_instance(
+            "TargetNetwork",
+            "network",
+            network,
+            nn.Module,
+            "Pass a network, such as CriticEnsemble.",
+        )
+        if next(network.parameters(), None) is None:
+            raise ConfigError(
+                f"TargetNetwork: network has no parameters to follow, got {type(network).__name__}."
+                " Pass a network, such as CriticEnsemble."
+            )
         if not 0 < tau <= 1:
             raise ConfigError(f"TargetNetwork: tau must be in (0, 1], got {tau!r}.")
         self.tau = tau

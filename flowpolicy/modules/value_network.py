@@ -9,9 +9,9 @@ from tensordict import TensorDictBase
 from tensordict.nn import TensorDictModuleBase, dispatch
 from torch import Tensor
 
-from flowpolicy.errors import require_last_dim
+from flowpolicy.errors import require_at_least, require_input
 from flowpolicy.modules.keys import entry
-from flowpolicy.modules.mlp import Activation, mlp, tanh_gelu
+from flowpolicy.modules.mlp import Activation, like, mlp, tanh_gelu
 
 
 @final
@@ -29,8 +29,9 @@ class ValueNetwork(TensorDictModuleBase):
         activation: makes an activation.
 
     Raises:
-        ConfigError: a size below 1.
+        ConfigError: a size that is no whole number of at least 1.
         ShapeError: an input of another size (in use).
+        DtypeError: an input of another dtype than the parameters (in use).
 
     Example:
         >>> import torch
@@ -49,14 +50,14 @@ class ValueNetwork(TensorDictModuleBase):
         super().__init__()
         self.in_keys = ["observation"]
         self.out_keys = ["state_value"]
-        self.obs_dim = obs_dim
+        self.obs_dim = require_at_least("ValueNetwork", "obs_dim", obs_dim, 1)
         self.net = mlp(
-            "ValueNetwork", obs_dim, 1, hidden, layer_norm=layer_norm, activation=activation
+            "ValueNetwork", self.obs_dim, 1, hidden, layer_norm=layer_norm, activation=activation
         )
 
     def values(self, observation: Tensor) -> Tensor:
         """``[*B, O] -> [*B, 1]``."""
-        require_last_dim("ValueNetwork", "observation", observation, self.obs_dim)
+        require_input("ValueNetwork", "observation", observation, self.obs_dim, like(self.net))
         out: Tensor = self.net(observation)
         return out
 

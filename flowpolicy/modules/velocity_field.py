@@ -10,9 +10,14 @@ from tensordict import TensorDictBase
 from tensordict.nn import TensorDictModuleBase, dispatch
 from torch import Tensor, nn
 
-from flowpolicy.errors import require_last_dim
+from flowpolicy.errors import (
+    ConfigError,
+    require_at_least,
+    require_input,
+    require_same_batch,
+)
 from flowpolicy.modules.keys import entry
-from flowpolicy.modules.mlp import Activation, mlp, tanh_gelu
+from flowpolicy.modules.mlp import Activation, like, mlp, tanh_gelu
 
 
 @final
@@ -34,8 +39,10 @@ class VelocityField(TensorDictModuleBase):
         activation: makes an activation.
 
     Raises:
-        ConfigError: a size below 1.
+        ConfigError: a size that is no whole number of at least 1, or a ``time_embedding`` that is
+            no module with ``dim``.
         ShapeError: an input of another size (in use).
+        DtypeError: an input of another dtype than the parameters (in use).
 
     Example:
         >>> import torch
@@ -60,14 +67,14 @@ class VelocityField(TensorDictModuleBase):
         super().__init__()
         self.in_keys = ["observation", "x_t", "time"]
         self.out_keys = ["velocity"]
-        self.obs_dim = obs_dim
-        self.act_dim = act_dim
+        self.obs_dim = require_at_least("VelocityField", "obs_dim", obs_dim, 1)
+        self.act_dim = require_at_least("VelocityField", "act_dim", act_dim, 1)
+        time_dim = _features(time_embedding)
         self.time_embedding = time_embedding
-        time_dim = 1 if time_embedding is None else cast("int", time_embedding.dim)
         self.net = mlp(
             "VelocityField",
-            obs_dim + act_dim + time_dim,
-            act_dim,
+            self.obs_dim + self.act_dim + time_dim,
+            self.act_dim,
             hidden,
             layer_norm=layer_norm,
             activation=activation,
@@ -75,9 +82,12 @@ class VelocityField(TensorDictModuleBase):
 
     def velocity(self, observation: Tensor, x_t: Tensor, time: Tensor) -> Tensor:
         """``observation [*B, O], x_t [*B, A], time [*B, 1] -> [*B, A]``."""
-        require_last_dim("VelocityField", "observation", observation, self.obs_dim)
-        require_last_dim("VelocityField", "x_t", x_t, self.act_dim)
-        require_last_dim("VelocityField", "time", time, 1)
+        parameter = like(self.net)
+        require_input("VelocityField", "observation", observation, self.obs_dim, parameter)
+        require_input("VelocityField", "x_t", x_t, self.act_dim, parameter)
+        require_input("VelocityField", "time", time, 1, parameter)
+        require_same_batch("VelocityField", "observation", observation, "x_t", x_t)
+        require_same_batch("VelocityField", "observation", observation, "time", time)
         features = time if self.time_embedding is None else self.time_embedding(time)
         out: Tensor = self.net(torch.cat([observation, x_t, features], dim=-1))
         return out
@@ -87,3 +97,20 @@ class VelocityField(TensorDictModuleBase):
         """Writes ``velocity``."""
         inputs = (entry("VelocityField", tensordict, key) for key in self.in_keys)
         return tensordict.set(self.out_keys[0], self.velocity(*inputs))
+
+
+def _features(time_embedding: nn.Module | None) -> int:
+    if time_embedding is None:
+        return 1
+    if isinstance(time_embedding, nn.Module):
+        if hasattr(time_embedding, "dim"):
+            dim = cast("int", time_embedding.dim)
+            return require_at_least("VelocityField", "time_embedding.dim", dim, 1)
+        came = f"{type(time_embedding).__name__} without dim"
+    else:
+        came = repr(time_embedding)
+    size = time_embedding if isinstance(time_embedding, int) else 64
+    raise ConfigError(
+        "VelocityField: time_embedding must be a module with an attribute dim, the number of its "
+        f"features, got {came}. Pass TimeEmbedding({size})."
+    )

@@ -7,10 +7,11 @@ from typing import final
 from einops import rearrange, repeat
 from torch import Tensor
 
-from flowpolicy.errors import ConfigError, require_at_least
+from flowpolicy.errors import require_at_least, require_instance, require_sizes_match
 from flowpolicy.functional.aggregation import Aggregation, mean_value
 from flowpolicy.modules.actor import Actor
 from flowpolicy.modules.critic_ensemble import CriticEnsemble
+from flowpolicy.modules.frozen import unfrozen
 from flowpolicy.modules.target_network import TargetNetwork
 
 
@@ -31,7 +32,8 @@ class BestOf(Actor):
         aggregation: over the ensemble, e.g. ``min_value`` as in IFQL.
 
     Raises:
-        ConfigError: ``n`` below 1, or an actor and a critic of different sizes.
+        ConfigError: ``n`` that is no whole number of at least 1, parts of another kind, or an actor
+            and a critic of different sizes.
         ShapeError: an observation or noise of another size (in use).
 
     Example:
@@ -57,13 +59,24 @@ class BestOf(Actor):
         *,
         aggregation: Aggregation = mean_value,
     ) -> None:
-        require_at_least("BestOf", "n", n, 1)
+        n = require_at_least("BestOf", "n", n, 1)
+        require_instance(
+            "BestOf",
+            "actor",
+            unfrozen(actor),
+            Actor,
+            "Put a sampler around a velocity field, EulerSampler(field).",
+        )
+        inner = unfrozen(critic)
+        require_instance(
+            "BestOf",
+            "critic",
+            inner.network if isinstance(inner, TargetNetwork) else inner,
+            CriticEnsemble,
+            "Pass a CriticEnsemble or the TargetNetwork of one.",
+        )
+        require_sizes_match("BestOf", actor=actor, critic=critic)
         super().__init__(actor.obs_dim, actor.act_dim, (n, *actor.noise_shape))
-        if isinstance(critic, CriticEnsemble) and critic.act_dim != actor.act_dim:
-            raise ConfigError(
-                f"BestOf: the actor's act_dim is {actor.act_dim} but the critic's is "
-                f"{critic.act_dim}. Build both for the same action."
-            )
         self.actor = actor
         self.critic = critic
         self.n = n

@@ -22,7 +22,8 @@ class MidpointSampler(Sampler):
         steps: ``K``.
 
     Raises:
-        ConfigError: ``steps`` below 1.
+        ConfigError: a field without ``velocity``, or ``steps`` that is no whole number of at least
+            1.
         ShapeError: an observation or noise of another size (in use).
 
     Example:

@@ -99,6 +99,25 @@ def test_no_steps_are_refused(cls) -> None:
     field = FormulaField(lambda x, _: x)
     with pytest.raises(fp.ConfigError, match=f"{cls.__name__}: steps must be at least 1, got 0"):
         cls(field, steps=0)
+    with pytest.raises(fp.ConfigError, match="steps must be a whole number of at least 1, got 2.5"):
+        cls(field, steps=2.5)
+
+
+@each_sampler
+@pytest.mark.parametrize(
+    ("field", "told"),
+    [
+        (fp.OneStepActor(OBS, ACT, (8,)), "OneStepActor"),
+        (fp.VelocityField, "VelocityField itself"),
+        (None, "NoneType"),
+    ],
+)
+def test_what_gives_no_velocity_is_refused(cls, field, told) -> None:
+    with pytest.raises(
+        fp.ConfigError,
+        match=rf"{cls.__name__}: field must have velocity, obs_dim and act_dim, got {told}\. Pass",
+    ):
+        cls(field)
 
 
 @each_sampler

@@ -45,5 +45,39 @@ def test_impossible_ones_are_refused() -> None:
     with pytest.raises(fp.ConfigError, match="BestOf: n must be at least 1, got 0"):
         fp.BestOf(p.actor, p.critic, n=0)
     other = fp.CriticEnsemble(OBS, ACT + 1, hidden=(8,))
-    with pytest.raises(fp.ConfigError, match="actor's act_dim is 2 but the critic's is 3"):
+    with pytest.raises(
+        fp.ConfigError,
+        match="BestOf: the parts are built for different sizes: actor obs_dim=3, act_dim=2; critic "
+        "obs_dim=3, act_dim=3. Build all for the same observations and actions.",
+    ):
         fp.BestOf(p.actor, other)
+    wider = fp.TargetNetwork(fp.CriticEnsemble(OBS + 1, ACT, hidden=(8,)))
+    with pytest.raises(fp.ConfigError, match="critic obs_dim=4, act_dim=2. Build all"):
+        fp.BestOf(p.actor, wider)
+    with pytest.raises(fp.ConfigError, match="BestOf: n must be a whole number of at least 1"):
+        fp.BestOf(p.actor, p.critic, n=4.0)
+
+
+@pytest.mark.parametrize(
+    ("actor", "critic", "told"),
+    [
+        ("field", "critic", "actor must be an Actor, got VelocityField. Put a sampler around a"),
+        ("actor", "actor", "critic must be a CriticEnsemble, got OneStepActor. Pass a Critic"),
+        ("actor", "value", "critic must be a CriticEnsemble, got ValueNetwork. Pass a Critic"),
+    ],
+)
+def test_other_kinds_of_parts_are_refused(actor, critic, told) -> None:
+    p = Parts()
+    with pytest.raises(fp.ConfigError, match=f"BestOf: {told}"):
+        fp.BestOf(getattr(p, actor), getattr(p, critic))
+    if critic != "critic":
+        with pytest.raises(fp.ConfigError, match=f"BestOf: {told}"):
+            fp.BestOf(p.actor, fp.TargetNetwork(getattr(p, critic)))
+
+
+def test_targets_and_frozen_parts_are_taken() -> None:
+    p = Parts()
+    s = observations(3)
+    policy = fp.BestOf(fp.frozen(p.actor), fp.frozen(p.target), n=4)
+    z = noise_for(policy, 3)
+    assert torch.equal(policy.act(s, z), fp.BestOf(p.actor, p.target, n=4).act(s, z))
