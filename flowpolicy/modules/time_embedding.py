@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import final
 
 import torch
 from torch import Tensor, nn
 
-from flowpolicy.errors import ConfigError
+from flowpolicy.errors import ConfigError, require_at_least
 
 
 @final
@@ -40,15 +41,19 @@ class TimeEmbedding(nn.Module):
 
     def __init__(self, dim: int = 64) -> None:
         super().__init__()
-        if dim < 4 or dim % 2:
+        if require_at_least("TimeEmbedding", "dim", dim, 1) < 4 or dim % 2:
             raise ConfigError(f"TimeEmbedding: dim must be even and at least 4, got {dim}.")
         self.dim = dim
-        half = dim // 2
-        exponents = torch.arange(half, dtype=torch.float64) * (-math.log(10_000.0) / (half - 1))
         # A constant, so it is not part of a checkpoint.
         self.register_buffer(
-            "frequencies", exponents.exp().to(torch.get_default_dtype()), persistent=False
+            "frequencies", _frequencies(dim).to(torch.get_default_dtype()), persistent=False
         )
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> TimeEmbedding:  # noqa: FBT001, FBT002 - nn.Module's own
+        """Computes the frequencies anew, so that none carries the rounding of another dtype."""
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        self.frequencies = _frequencies(self.dim).to(self.frequencies)
+        return self
 
     def forward(self, time: Tensor) -> Tensor:
         """``[*B, 1] -> [*B, D]``."""
@@ -58,3 +63,9 @@ class TimeEmbedding(nn.Module):
     def extra_repr(self) -> str:
         """The number of features."""
         return f"dim={self.dim}"
+
+
+def _frequencies(dim: int) -> Tensor:
+    half = dim // 2
+    exponents = torch.arange(half, dtype=torch.float64, device="cpu")
+    return (exponents * (-math.log(10_000.0) / (half - 1))).exp()

@@ -118,6 +118,19 @@ def test_time_embedding() -> None:
     )
 
 
+def test_time_embedding_is_exact_in_double_precision() -> None:
+    t = torch.linspace(0, 1, 101, dtype=torch.float64).unsqueeze(-1)
+    frequencies = torch.tensor([10_000.0 ** (-j / 31) for j in range(32)], dtype=torch.float64)
+    expected = torch.cat([torch.sin(t * frequencies), torch.cos(t * frequencies)], dim=-1)
+    embedding = fp.TimeEmbedding(64)
+    single = embedding.frequencies.clone()
+    for double in (embedding.double(), embedding.float().double()):
+        assert (double(t) - expected).abs().max() < 1e-12
+    assert torch.equal(embedding.float().frequencies, single)
+    field = fp.VelocityField(3, 2, (8,), time_embedding=fp.TimeEmbedding(64)).double()
+    assert (field.time_embedding(t) - expected).abs().max() < 1e-12
+
+
 @pytest.mark.parametrize("dim", [2, 7])
 def test_impossible_embeddings_are_refused(dim) -> None:
     with pytest.raises(fp.ConfigError, match="TimeEmbedding: dim must be even and at least 4"):
