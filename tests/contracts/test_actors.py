@@ -15,8 +15,18 @@ from torch.testing import assert_close
 from torchrl.envs.utils import ExplorationType, set_exploration_type
 
 import flowpolicy as fp
-from tests.contracts.factories import ACT, OBS, SHAPES, build, cases, noise_for, observations
+from tests.contracts.factories import (
+    ACT,
+    OBS,
+    SHAPES,
+    build,
+    cases,
+    implementations,
+    noise_for,
+    observations,
+)
 
+FINAL = ("act", "forward", "draw_noise")
 each_actor = pytest.mark.parametrize(("cls", "variant"), cases(fp.Actor))
 
 
@@ -31,6 +41,23 @@ def test_shapes_and_determinism_given_the_noise(cls, variant, shape) -> None:
     assert torch.equal(action, actor.raw(s, z).clamp(-1, 1))
     assert not torch.equal(action, actor.act(s, noise_for(actor, *shape, seed=2)))
     assert not torch.equal(action, actor.act(observations(*shape, seed=3), z))
+
+
+def overridden(cls: type[fp.Actor]) -> list[str]:
+    """Which of an actor's final methods a class has changed."""
+    return [name for name in FINAL if getattr(cls, name) is not getattr(fp.Actor, name)]
+
+
+@pytest.mark.parametrize("cls", implementations(fp.Actor))
+def test_an_implementation_gives_raw_and_leaves_the_final_methods(cls) -> None:
+    assert overridden(cls) == []
+    assert cls.raw is not fp.Actor.raw
+
+
+def test_the_final_methods_are_marked_and_a_change_is_noticed() -> None:
+    assert all(getattr(fp.Actor, name).__final__ for name in FINAL)
+    stray = type("Stray", (fp.Actor,), {"raw": None, "act": lambda *_: None})
+    assert overridden(stray) == ["act"]
 
 
 @each_actor
