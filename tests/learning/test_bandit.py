@@ -8,16 +8,24 @@ import flowpolicy as fp
 from tests.learning.bandit import shares, train
 
 
-def test_a_weak_constraint_moves_to_the_best_mode_and_its_clone_does_not() -> None:
-    # The constraint is so weak that early critics decide which bump the policy climbs: of the seeds
-    # 0, 1 and 2, the last two end at the best. Whether it then stays there is what is tested.
-    torch.manual_seed(2)
-    agent = train(fp.agents.fql(1, 2, hidden=(64, 64), alpha=0.1, lr=2e-3), 700, seed=2)
-    clone = shares(agent.actors["flow"])
-    assert shares(agent.policy)[0] > 0.7
-    assert clone.max() < 0.4
-    assert clone.min() > 0.1
-    assert clone.sum() > 0.6
+def test_a_weak_constraint_mostly_finds_the_best_mode_and_its_clone_keeps_all() -> None:
+    """At least two of the seeds 0, 1 and 2.
+
+    So weak a constraint lets early critics decide which bump the policy climbs, and it may be one
+    that pays less: seed 0 ended at the third when this was written. The clone does not depend on
+    the critic, so it keeps all four modes with every seed.
+    """
+    found = []
+    for seed in range(3):
+        torch.manual_seed(seed)
+        agent = fp.agents.fql(1, 2, hidden=(64, 64), alpha=0.03, lr=2e-3)
+        train(agent, 700, seed=seed)
+        found.append(shares(agent.policy)[0].item() > 0.7)
+        clone = shares(agent.actors["flow"])
+        assert clone.max() < 0.4
+        assert clone.min() > 0.1
+        assert clone.sum() > 0.6
+    assert sum(found) >= 2, f"found the best mode: {found}"
 
 
 def test_a_strong_constraint_keeps_all_modes() -> None:
