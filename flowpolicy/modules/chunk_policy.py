@@ -10,6 +10,7 @@ from tensordict.nn import TensorDictModuleBase
 
 from flowpolicy.errors import ConfigError, require_at_least, require_instance
 from flowpolicy.modules.actor import Actor
+from flowpolicy.modules.frozen import unfrozen
 
 
 @final
@@ -41,7 +42,7 @@ class ChunkPolicy(TensorDictModuleBase):
         require_instance(
             "ChunkPolicy",
             "actor",
-            actor,
+            unfrozen(actor),
             Actor,
             "Put a sampler around a velocity field, EulerSampler(field).",
         )

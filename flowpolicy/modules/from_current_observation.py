@@ -8,6 +8,7 @@ from torch import Tensor
 
 from flowpolicy.errors import require_instance
 from flowpolicy.modules.actor import Actor
+from flowpolicy.modules.frozen import unfrozen
 
 
 @final
@@ -41,7 +42,7 @@ class FromCurrentObservation(Actor):
         require_instance(
             "FromCurrentObservation",
             "actor",
-            actor,
+            unfrozen(actor),
             Actor,
             "Put a sampler around a velocity field, EulerSampler(field).",
         )

@@ -117,6 +117,8 @@ def test_wrappers_of_actors_take_actors(owner, build) -> None:
         "field, EulerSampler(field)."
     ):
         build(fp.VelocityField(3, 2, HIDDEN))
+    actor = fp.OneStepActor(3, 2, HIDDEN)
+    assert build(fp.frozen(actor)).actor.module is actor
 
 
 @pytest.mark.parametrize("horizon", [0, 1.5])
