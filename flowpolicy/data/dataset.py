@@ -172,8 +172,9 @@ class Dataset:
 
     def __repr__(self) -> str:
         return (
-            f"Dataset({self.info.name!r}, transitions={len(self)}, episodes={self.info.episodes}, "
-            f"obs_dim={self.obs_dim}, act_dim={self.act_dim}, device='{self._device}')"
+            f"Dataset({self.info.name!r}, origin={self.info.origin!r}, transitions={len(self)}, "
+            f"episodes={self.info.episodes}, obs_dim={self.obs_dim}, act_dim={self.act_dim}, "
+            f"device='{self._device}')"
         )
 
     @property

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from flowpolicy.errors import DataError
 
 SuccessTiming = Literal["pre", "post"]
+Origin = Literal["embedded", "generated", "file"]
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,9 @@ class DatasetInfo:
         split: ``"train"`` or ``"val"``.
         success_timing: which state a row's reward and ``terminated`` describe: the one before the
             action (``"pre"``, as OGBench relabels its data) or the one after it (``"post"``).
+        origin: ``"embedded"`` in the package, ``"generated"`` on some machine by
+            :func:`flowpolicy.data.generate` (its JSON file beside it knows this content), or any
+            other ``"file"``; ``None`` for data of no file and for joined data of several origins.
         ogbench_version: the version that did the relabelling.
         files: SHA-256 of every file that was read, by file name.
         transitions: number of rows.
@@ -44,6 +48,7 @@ class DatasetInfo:
     task: int | None = None
     split: str | None = None
     success_timing: SuccessTiming | None = None
+    origin: Origin | None = None
     ogbench_version: str | None = None
     files: dict[str, str] = field(default_factory=dict)
     transitions: int = 0

@@ -24,11 +24,13 @@ def concat(datasets: Sequence[Dataset]) -> Dataset:
     }
     names = list(dict.fromkeys(dataset.info.name for dataset in datasets))
     splits = list(dict.fromkeys(dataset.info.split for dataset in datasets))
+    origins = {dataset.info.origin for dataset in datasets}
     files = {name: sha for dataset in datasets for name, sha in dataset.info.files.items()}
     info = replace(
         first.info,
         name=" + ".join(names),
         split=splits[0] if len(splits) == 1 else None,
+        origin=first.info.origin if len(origins) == 1 else None,
         files=files,
         transitions=sum(len(dataset) for dataset in datasets),
         episodes=sum(dataset.info.episodes for dataset in datasets),

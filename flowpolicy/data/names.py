@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from dataclasses import dataclass
 
@@ -82,10 +83,14 @@ def advice(name: str) -> str:
     goal_conditioned = re.fullmatch(r"([a-z0-9-]+)-(v\d+)", name)
     if goal_conditioned and "singletask" not in name:
         meant = f"{goal_conditioned[1]}-singletask-{goal_conditioned[2]}"
-        return (
-            f"Goal-conditioned data have no rewards; the default task's are {meant!r} "
-            "(or -task1 to -task5 before the version)."
-        )
+        known = [n for n in available() if re.search(r"task\d", n) is None]
+        if meant in known:
+            return (
+                f"Goal-conditioned data have no rewards; the default task's are {meant!r} "
+                "(or -task1 to -task5 before the version)."
+            )
+        if near := difflib.get_close_matches(meant, known, n=3, cutoff=0.8):
+            return f"Did you mean {', '.join(map(repr, near))}?"
     return (
         "Names look like 'cube-single-play-singletask-task2-v0', or "
         "'cube-single-play-singletask-v0' for the environment's default task."

@@ -14,11 +14,13 @@ from flowpolicy.data.info import DatasetInfo, SuccessTiming
 from flowpolicy.data.locate import find_file
 from flowpolicy.data.names import DatasetName
 from flowpolicy.data.npz import read_npz, sha256
+from flowpolicy.data.origin import origin_of
 from flowpolicy.data.relabel import relabel, task_of
 from flowpolicy.data.validation import (
     check_actions,
     check_environment,
     check_lengths,
+    check_walls,
     float_tensor,
     terminal_flags,
 )
@@ -102,6 +104,8 @@ def read_file(path: Path, name: DatasetName, split: Split, timing: SuccessTiming
     """Read, check, relabel and arrange one file of OGBench's layout."""
     source = str(path)
     arrays = read_npz(path, ["observations", "actions", "terminals", STATES[0]], STATES[1:])
+    digest = sha256(path)
+    origin = origin_of(path, name, digest)
     check_lengths(source, arrays)
     observations = float_tensor(source, "observations", arrays["observations"])
     actions = float_tensor(source, "actions", arrays["actions"])
@@ -115,6 +119,7 @@ def read_file(path: Path, name: DatasetName, split: Split, timing: SuccessTiming
         found=(observations.shape[1], actions.shape[1]),
         expected=(task.obs_dim, task.act_dim),
     )
+    check_walls(source, name.env_id(task.number), arrays["qpos"], task.env)
     states = {key: values for key, values in arrays.items() if key in STATES}
     rewards, successes = relabel(source, name, states)
 
@@ -130,8 +135,9 @@ def read_file(path: Path, name: DatasetName, split: Split, timing: SuccessTiming
         task=task.number,
         split=split,
         success_timing=timing,
+        origin=origin,
         ogbench_version=importlib.metadata.version("ogbench"),
-        files={path.name: sha256(path)},
+        files={path.name: digest},
     )
     return Dataset(
         {

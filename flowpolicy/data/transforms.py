@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 
 import torch
@@ -17,7 +18,8 @@ def n_step(dataset: Dataset, n: int = 10, discount: float = 0.995) -> Dataset:
 
     A window ends after `n` steps or with its first success, whichever comes first; its length
     `m_i` goes into ``steps_to_next_obs``, so that a critic bootstraps with `discount ** m_i`.
-    Windows that would leave their trajectory are dropped, unless a success ends them inside.
+    Windows that would leave their trajectory are dropped, unless a success ends them inside; where
+    more than half of the rows are, a warning says so.
 
     Args:
         dataset: one-step data, the rows of each episode next to each other and in order.
@@ -32,7 +34,8 @@ def n_step(dataset: Dataset, n: int = 10, discount: float = 0.995) -> Dataset:
 
     Raises:
         ConfigError: ``n`` below 1, or a discount outside (0, 1].
-        DataError: n-step data already, an episode in several pieces, or no window that fits.
+        DataError: n-step data already, an episode in several pieces, or windows longer than every
+            episode of which some do not end with a success.
 
     Example:
         >>> from flowpolicy.data import Dataset, transforms
@@ -82,10 +85,19 @@ def n_step(dataset: Dataset, n: int = 10, discount: float = 0.995) -> Dataset:
         ongoing &= ~success[step]
 
     kept = (ongoing | succeeded).nonzero().squeeze(1)
-    if len(kept) == 0:
+    dropped = len(dataset) - len(kept)
+    longest = int(torch.unique_consecutive(episode, return_counts=True)[1].max())
+    if dropped and n > longest:
         raise DataError(
-            f"n_step: no window of {n} steps fits into {dataset.info.name!r}, whose episodes have "
-            f"{len(dataset) / dataset.info.episodes:.3g} steps on average. Choose a smaller n."
+            f"n_step: no window of {n} steps fits into {dataset.info.name!r}, whose longest "
+            f"episode has {longest} steps. Choose a smaller n."
+        )
+    if 2 * dropped > len(dataset):
+        warnings.warn(
+            f"n_step: {dropped / len(dataset):.0%} of the rows of {dataset.info.name!r} are "
+            f"dropped, because fewer than {n} steps follow them in their episode; a smaller n "
+            "keeps more",
+            stacklevel=2,
         )
     last = last[kept]
     windows = {key: values[kept] for key, values in entries.items()}

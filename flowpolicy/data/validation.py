@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +14,8 @@ from flowpolicy.errors import DataError, MissingKeyError, ShapeError
 
 #: What a transition needs; everything else is derived or optional.
 REQUIRED: tuple[Key, ...] = ("observation", "action", ("next", "observation"), ("next", "reward"))
+#: The share of positions inside walls that a maze's own data may have: bodies lean over corners.
+MOST_IN_WALLS = 0.01
 SCALARS: tuple[Key, ...] = (
     ("next", "reward"),
     ("next", "terminated"),
@@ -123,6 +126,40 @@ def check_environment(
                 f"{source}: {key} have {came} columns but {env_id} has {wanted}; "
                 "this is the data set of another environment. Check the file's name and origin."
             )
+
+
+def check_walls(source: str, env_id: str, qpos: np.ndarray, env: Any) -> None:
+    """Refuse positions that a maze has walls at: all mazes of a kind have the same widths.
+
+    Args:
+        source: what to call the file in a message.
+        env_id: the environment that its name stands for.
+        qpos: states `[N, Q]`, which begin with x and y.
+        env: that environment; nothing is checked where it is no maze.
+
+    Raises:
+        DataError: more than one row in a hundred lies inside a wall or outside the maze.
+    """
+    maze = env.unwrapped
+    if not hasattr(maze, "maze_map") or qpos.shape[1] < 2:
+        return
+    walls = np.asarray(maze.maze_map) == 1
+    unit = maze._maze_unit  # noqa: SLF001  (OGBench has no public name for these)
+    offset = np.array([maze._offset_x, maze._offset_y])  # noqa: SLF001
+    cells = np.floor((qpos[:, :2] + offset) / unit + 0.5)
+    column, row = cells.clip(-1, max(walls.shape)).astype(np.int64).T
+    inside = (row >= 0) & (row < walls.shape[0]) & (column >= 0) & (column < walls.shape[1])
+    blocked = ~inside
+    blocked[inside] = walls[row[inside], column[inside]]
+    if blocked.mean() <= MOST_IN_WALLS:
+        return
+    first = int(np.flatnonzero(blocked)[0])
+    x, y = qpos[first, :2].tolist()
+    raise DataError(
+        f"{source}: qpos: {int(blocked.sum())} of {len(blocked)} rows inside the walls of "
+        f"{env_id}, first at row {first} (x {x:.3g}, y {y:.3g}); this is the data set of another "
+        "environment. Check the file's name and origin."
+    )
 
 
 def check_transitions(source: str, entries: Mapping[Key, Tensor]) -> None:

@@ -99,7 +99,8 @@ class TestConstruction:
         assert dataset.info.episodes == 3
         assert dataset.device == torch.device("cpu")
         assert repr(dataset) == (
-            "Dataset('unnamed', transitions=15, episodes=3, obs_dim=2, act_dim=1, device='cpu')"
+            "Dataset('unnamed', origin=None, transitions=15, episodes=3, obs_dim=2, act_dim=1, "
+            "device='cpu')"
         )
 
     def test_packs_contiguous_blocks(self, dataset):

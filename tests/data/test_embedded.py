@@ -12,6 +12,8 @@ def test_the_public_name_finds_them(monkeypatch, tmp_path):
     monkeypatch.setattr(locate, "OGBENCH_ROOT", tmp_path / "nobody")
     found = load(MAZE, download=False)
     assert found.fingerprint() == embedded().fingerprint()
+    assert found.info.origin == "embedded"
+    assert "origin='embedded'" in repr(found)
     assert found.info.env_id == "pointmaze-medium-singletask-task1-v0"
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from flowpolicy.data.names import DatasetName, available
@@ -48,7 +50,17 @@ def test_a_goal_conditioned_name_is_answered_with_its_single_task():
     )
 
 
-@pytest.mark.parametrize("name", ["", "HalfCheetah", "cube-single-play-singletask-task9-v0"])
+def test_advice_invents_no_name():
+    with pytest.raises(ConfigError) as caught:
+        DatasetName.parse("cube-singel-play-v0")
+    message = str(caught.value)
+    assert "Did you mean 'cube-single-play-singletask-v0'" in message
+    assert set(re.findall(r"'([a-z0-9-]+-singletask-v0)'", message)) <= set(available())
+
+
+@pytest.mark.parametrize(
+    "name", ["", "HalfCheetah", "halfcheetah-medium-v2", "cube-single-play-singletask-task9-v0"]
+)
 def test_a_name_of_another_form_is_answered_with_the_form(name):
     with pytest.raises(ConfigError, match="Names look like 'cube-single-play-singletask-task2-v0'"):
         DatasetName.parse(name)

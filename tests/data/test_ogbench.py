@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.metadata
 import io
+import json
+import shutil
 import urllib.error
 import urllib.request
 import warnings
@@ -15,6 +17,7 @@ import pytest
 import torch
 
 from flowpolicy.data import Dataset, load, locate
+from flowpolicy.data.locate import EMBEDDED
 from flowpolicy.data.names import DatasetName
 from flowpolicy.data.npz import sha256
 from flowpolicy.data.relabel import task_of
@@ -108,8 +111,23 @@ class TestLoad:
         assert (info.task, info.split, info.success_timing) == (1, "train", "pre")
         assert info.ogbench_version == importlib.metadata.version("ogbench")
         assert info.files == {MAZE_FILE: sha256(root / MAZE_FILE)}
+        assert info.origin == "file"
         assert (info.transitions, info.episodes) == (EPISODES * STEPS, EPISODES)
         assert (info.obs_dim, info.act_dim, info.n_step, info.discount) == (2, 2, 1, None)
+
+    def test_knows_generated_files_by_the_record_beside_them(self, maze_file):
+        root = maze_file()
+        note = root / MAZE_FILE.replace(".npz", ".json")
+        record = {"dataset": "pointmaze-medium-navigate", "sha256": {}}
+        for text, origin in (
+            ("{", "file"),
+            ("[]", "file"),
+            ('{"dataset": "of somebody else"}', "file"),
+            (json.dumps(record), "file"),
+            (json.dumps({**record, "sha256": {"x": sha256(root / MAZE_FILE)}}), "generated"),
+        ):
+            note.write_text(text)
+            assert load(MAZE, root).info.origin == origin, text
 
     def test_the_default_task_is_the_task_spelled_out(self, maze_file):
         root = maze_file()
@@ -272,6 +290,35 @@ class TestBadFiles:
         )
         actions = np.zeros((124, 5), dtype=np.float32)
         assert self.refusal(maze_file(actions=actions)).startswith("actions have 5 columns but ")
+
+    def test_the_walls_of_another_maze(self, maze_file, maze_arrays, tmp_path):
+        large = MAZE.replace("medium", "large")
+        shutil.copy(EMBEDDED / MAZE_FILE, tmp_path / MAZE_FILE.replace("medium", "large"))
+        with pytest.raises(
+            DataError,
+            match=r"pointmaze-large-navigate-v0\.npz: qpos: 72021 of 190190 rows inside the walls "
+            r"of pointmaze-large-singletask-task1-v0, first at row 22 \(x 2.16, y 12.6\); this is "
+            "the data set of another environment",
+        ):
+            load(large, tmp_path)
+        qpos = maze_arrays["qpos"].copy()
+        qpos[[50, 60]] = 1e30
+        assert self.refusal(maze_file(qpos=qpos)).startswith(
+            "qpos: 2 of 124 rows inside the walls of pointmaze-medium-singletask-task1-v0, first "
+            "at row 50 (x 1e+30, y 1e+30)"
+        )
+        qpos[60] = maze_arrays["qpos"][60]  # a single one is a body leaning over a corner
+        assert len(load(MAZE, maze_file(qpos=qpos))) == EPISODES * STEPS
+
+    def test_a_record_of_another_data_set(self, maze_file):
+        root = maze_file()
+        note = root / MAZE_FILE.replace(".npz", ".json")
+        digests = {"pointmaze-large-navigate-v0.npz": sha256(root / MAZE_FILE)}
+        note.write_text(json.dumps({"dataset": "pointmaze-large-navigate", "sha256": digests}))
+        assert self.refusal(root) == (
+            f"{note.name} beside it says that it was generated as 'pointmaze-large-navigate'; this "
+            "is the data set of another environment. Give both files their own names back."
+        )
 
     def test_states_without_what_the_rewards_need(self, tmp_path):
         name = "puzzle-3x3-play-singletask-v0"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -50,11 +52,15 @@ def test_equals_the_loop(lengths, data, n, discount):
     successes = data.draw(st.sets(st.integers(0, rows - 1), max_size=4))
     dataset = Dataset(transitions(lengths, successes))
     expected = naive(dataset, n, discount)
-    if not expected:
+    if n > max(lengths) and len(expected) < rows:
         with pytest.raises(DataError, match=f"no window of {n} steps fits"):
             n_step(dataset, n, discount)
         return
-    before, after = dataset.entries(), n_step(dataset, n, discount).entries()
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        windows = n_step(dataset, n, discount)
+    assert len(heard) == (2 * len(expected) < rows)
+    before, after = dataset.entries(), windows.entries()
     first = torch.tensor([window["first"] for window in expected])
     last = torch.tensor([window["last"] for window in expected])
     for key in ("observation", "action", "episode"):
@@ -123,6 +129,22 @@ def test_refuses_shuffled_rows():
 
 def test_refuses_windows_longer_than_every_trajectory():
     with pytest.raises(
-        DataError, match=r"no window of 9 steps fits into 'unnamed', whose episodes have 4 steps on"
+        DataError,
+        match=r"no window of 6 steps fits into 'unnamed', whose longest episode has 5 steps",
     ):
-        n_step(Dataset(transitions([3, 5])), 9, 0.9)
+        n_step(Dataset(transitions([3, 5], successes={1})), 6, 0.9)
+
+
+def test_longer_windows_are_fine_where_every_one_ends_with_a_success():
+    windows = n_step(Dataset(transitions([3, 2], successes={2, 4})), 9, 0.9)
+    assert windows.entries()["steps_to_next_obs"].squeeze(1).tolist() == [3, 2, 1, 2, 1]
+
+
+def test_warns_where_most_rows_are_dropped():
+    with pytest.warns(
+        UserWarning,
+        match="n_step: 75% of the rows of 'unnamed' are dropped, because fewer than 4 steps follow",
+    ) as heard:
+        windows = n_step(Dataset(transitions([4, 4])), 4, 0.9)
+    assert len(windows) == 2
+    assert heard[0].filename == __file__
