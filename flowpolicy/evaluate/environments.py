@@ -5,7 +5,8 @@ Making one costs from milliseconds to a second, and some simulators lose a file 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 from flowpolicy.envs import make_gym
@@ -28,6 +29,25 @@ def environments(source: EnvSource, count: int) -> list[Env]:
     while len(made) < count:
         made.append(make_gym(source) if isinstance(source, str) else source())
     return made[:count]
+
+
+@contextmanager
+def borrowed(source: EnvSource, count: int) -> Iterator[list[Env]]:
+    """``count`` environments for a while; those that a caller's function makes are closed after it.
+
+    Only a name is the same thing at the next call: a function may be a new one each time, and what
+    it makes is its caller's.
+    """
+    if isinstance(source, str):
+        yield environments(source, count)
+        return
+    made: list[Env] = []
+    try:
+        made.extend(source() for _ in range(count))  # those made before a failure are kept
+        yield made
+    finally:
+        for env in made:
+            env.close()
 
 
 def close_environments() -> None:

@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from flowpolicy.errors import ShapeError
+from flowpolicy.errors import ConfigError, ShapeError
 from flowpolicy.evaluate.environments import Env
 from flowpolicy.evaluate.noise import EpisodeNoise, episode_seeds
+from flowpolicy.modules import Actor
 
 Observe: TypeAlias = Callable[[int, np.ndarray[Any, Any], Env], None]
 """Called as ``observe(episode, observation, env)`` after a reset and after every step."""
@@ -49,6 +50,7 @@ def run_episodes(
     The policy is called once per step on one row per environment, always the same number of rows;
     an environment whose episode is over takes the next one, and is no longer stepped when there
     is none. Neither the number of environments nor their order changes an episode's draws.
+    Observations and noise come in the type of the policy's parameters.
 
     Args:
         policy: An actor.
@@ -60,9 +62,13 @@ def run_episodes(
 
     Returns:
         The episodes in the order of ``indices``.
+
+    Raises:
+        ConfigError: The policy is no actor.
     """
+    require_actor(policy)
     actor: Any = policy
-    device = next((p.device for p in policy.parameters()), torch.device("cpu"))
+    device, dtype = _device_and_dtype(policy)
     observations = np.zeros((len(envs), actor.obs_dim), dtype=np.float32)
     noise = torch.zeros(len(envs), *actor.noise_shape)
     waiting = list(reversed(indices))
@@ -91,8 +97,8 @@ def run_episodes(
             for slot, (_, source) in running.items():
                 noise[slot] = source.draw()
             with torch.inference_mode():
-                batch = torch.from_numpy(observations).to(device)
-                actions = actor.act(batch, noise.to(device)).cpu().numpy()
+                batch = torch.from_numpy(observations).to(device, dtype)
+                actions = actor.act(batch, noise.to(device, dtype)).float().cpu().numpy()
             for slot, (episode, _) in list(running.items()):
                 # A copy: an environment may keep the array, and the next call overwrites it.
                 step = envs[slot].step(actions[slot].copy())
@@ -110,6 +116,33 @@ def run_episodes(
     finally:
         policy.train(was_training)
     return [finished[index] for index in indices]
+
+
+def require_actor(policy: object) -> None:
+    """Refuses what cannot be asked for actions of given noise.
+
+    Raises:
+        ConfigError: It is no actor; for an agent the message names its policy.
+    """
+    wanted = ("act", "obs_dim", "act_dim", "noise_shape", "parameters")
+    lacking = [name for name in wanted if not hasattr(policy, name)]
+    if not lacking:
+        return
+    if isinstance(getattr(policy, "policy", None), Actor):
+        advice = "Give it the agent's policy: evaluate(agent.policy, ...)."
+    else:
+        advice = "Derive it from flowpolicy.modules.Actor."
+    raise ConfigError(
+        f"evaluate: policy must be an actor, got {type(policy).__name__} without {lacking[0]}. "
+        f"{advice}"
+    )
+
+
+def _device_and_dtype(policy: nn.Module) -> tuple[torch.device, torch.dtype]:
+    for parameter in policy.parameters():
+        if parameter.is_floating_point():
+            return parameter.device, parameter.dtype
+    return torch.device("cpu"), torch.float32
 
 
 def _require_observation(observation: Any, obs_dim: int) -> None:

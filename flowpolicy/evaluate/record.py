@@ -8,7 +8,7 @@ import numpy as np
 from torch import nn
 
 from flowpolicy.errors import ConfigError
-from flowpolicy.evaluate.environments import Env, EnvSource, environments
+from flowpolicy.evaluate.environments import Env, EnvSource, borrowed
 from flowpolicy.evaluate.lockstep import run_episodes
 
 Array = np.ndarray[Any, Any]
@@ -26,8 +26,8 @@ def record_observations(
     def observe(episode: int, observation: Array, _: Env) -> None:
         seen[episode].append(observation)
 
-    envs = environments(env, episodes)
-    run_episodes(policy, envs, range(episodes), seed=seed, max_steps=max_steps, observe=observe)
+    with borrowed(env, episodes) as envs:
+        run_episodes(policy, envs, range(episodes), seed=seed, max_steps=max_steps, observe=observe)
     return [np.stack(rows) for rows in seen]
 
 
@@ -54,7 +54,6 @@ def record_frames(
         ConfigError: The environment cannot draw itself here.
     """
     frames: list[Array] = []
-    (single,) = environments(env, 1)
     count = 0
 
     def observe(_episode: int, _observation: Array, where: Env) -> None:
@@ -63,8 +62,10 @@ def record_frames(
         if (count - 1) % every == 0:
             frames.append(_frame(where))
 
-    run_episodes(policy, [single], range(episodes), seed=seed, max_steps=max_steps, observe=observe)
-    return frames, float(single.metadata.get("render_fps") or 20) / every
+    with borrowed(env, 1) as envs:
+        run_episodes(policy, envs, range(episodes), seed=seed, max_steps=max_steps, observe=observe)
+        rate = float(envs[0].metadata.get("render_fps") or 20) / every
+    return frames, rate
 
 
 def _frame(env: Env) -> Array:

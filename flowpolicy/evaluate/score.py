@@ -8,10 +8,10 @@ import torch
 from torch import nn
 
 from flowpolicy.errors import ConfigError
-from flowpolicy.evaluate.environments import EnvSource, environments
+from flowpolicy.evaluate.environments import EnvSource, borrowed
 from flowpolicy.evaluate.evaluation import Evaluation
-from flowpolicy.evaluate.lockstep import Episode, run_episodes
-from flowpolicy.evaluate.workers import worker_pool
+from flowpolicy.evaluate.lockstep import Episode, require_actor, run_episodes
+from flowpolicy.evaluate.workers import processes
 
 
 def evaluate(
@@ -27,26 +27,29 @@ def evaluate(
 ) -> Evaluation:
     """Runs ``episodes`` episodes in real environments and counts.
 
-    Environments step in lock-step with one batched call of the policy per step, and are kept for
-    later calls. The policy keeps sampling: every episode has a seed of its own for its start and
-    for its noise, so a call with the same arguments gives the same episodes. Success means that
-    any step of the episode reported ``info["success"]``.
+    Environments step in lock-step with one batched call of the policy per step. Those made by name
+    are kept for later calls, those of a function are closed at the end of the call. The policy
+    keeps sampling: every episode has a seed of its own for its start and for its noise, so a call
+    with the same arguments gives the same episodes. Success means that any step of the episode
+    reported ``info["success"]``.
 
     Args:
-        policy: An actor: ``act(observation [*B, O], noise [*B, *noise_shape]) -> [*B, A]``.
+        policy: An actor: ``act(observation [*B, O], noise [*B, *noise_shape]) -> [*B, A]``; it gets
+            both in the type of its parameters.
         env: Name of an environment, or a function that makes a gymnasium one with actions in
             [-1, 1].
         episodes: How many.
         seed: Of the episodes; has nothing to do with the seed of training.
-        workers: 0 runs everything here; n spreads the episodes over n processes, which stay alive
-            for later calls and run copies of the policy on the CPU.
-        parallel: At most how many environments step together, over all processes; a manipulation
-            environment takes 100 to 200 MB.
+        workers: 0 runs everything here; n spreads the episodes over n processes, which run copies
+            of the policy on the CPU. They stay alive for later calls with the same name, or the
+            same function of a module.
+        parallel: At most how many environments step together, over all processes, of which there
+            are no more than that; a manipulation environment takes 100 to 200 MB.
         max_steps: Ends an episode that the environment has not ended; ``None`` waits for it.
         device: Where the policy is moved to; ``None`` leaves it where it is.
 
     Raises:
-        ConfigError: A count is below its least value.
+        ConfigError: A count is below its least value, or the policy is no actor.
         EvaluationError: A process failed.
 
     Example:
@@ -56,6 +59,7 @@ def evaluate(
         >>> result.lengths, result.success_rate
         ((5, 5), None)
     """
+    require_actor(policy)
     for name, value, least in (
         ("episodes", episodes, 1),
         ("workers", workers, 0),
@@ -69,12 +73,11 @@ def evaluate(
     started = time.perf_counter()
     indices = range(episodes)
     if workers:
-        finished = worker_pool(env, workers).run(
-            policy, indices, parallel=parallel, seed=seed, max_steps=max_steps
-        )
+        with processes(env, min(workers, parallel)) as pool:
+            finished = pool.run(policy, indices, parallel=parallel, seed=seed, max_steps=max_steps)
     else:
-        envs = environments(env, min(parallel, episodes))
-        finished = run_episodes(policy, envs, indices, seed=seed, max_steps=max_steps)
+        with borrowed(env, min(parallel, episodes)) as envs:
+            finished = run_episodes(policy, envs, indices, seed=seed, max_steps=max_steps)
     return _summary(finished, time.perf_counter() - started)
 
 

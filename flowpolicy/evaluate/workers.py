@@ -7,8 +7,9 @@ import contextlib
 import copy
 import multiprocessing
 import signal
+import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -121,6 +122,25 @@ def worker_pool(source: EnvSource, count: int) -> WorkerPool:
     if pool is None:
         pool = _pools[source, count] = WorkerPool(source, count)
     return pool
+
+
+@contextlib.contextmanager
+def processes(source: EnvSource, count: int) -> Iterator[WorkerPool]:
+    """Processes for a while: kept where the next call can mean the same environment, else ended."""
+    if isinstance(source, str) or _of_a_module(source):
+        yield worker_pool(source, count)
+        return
+    pool = WorkerPool(source, count)
+    try:
+        yield pool
+    finally:
+        pool.close()
+
+
+def _of_a_module(function: object) -> bool:
+    """Whether a function or class is found under its own name, and so is the same at each call."""
+    module = sys.modules.get(getattr(function, "__module__", None) or "")
+    return getattr(module, getattr(function, "__qualname__", ""), None) is function
 
 
 @atexit.register

@@ -12,9 +12,10 @@ class LineWorld:
 
     made = 0
     stepped = 0
+    ended = 0
 
     def __init__(self) -> None:
-        type(self).made += 1
+        LineWorld.made += 1
         self.closed = False
         self.over = True
         self.starts: list[float] = []
@@ -37,6 +38,8 @@ class LineWorld:
         return observation, self.x, success, self.time == 10, {"success": success}
 
     def close(self) -> None:
+        assert not self.closed
+        LineWorld.ended += 1
         self.closed = True
 
 

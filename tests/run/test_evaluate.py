@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from functools import partial
 
 import pytest
@@ -18,7 +19,7 @@ from flowpolicy.evaluate import (
     record_observations,
 )
 from flowpolicy.evaluate.noise import EpisodeNoise, episode_seeds
-from flowpolicy.evaluate.workers import close_workers, worker_pool
+from flowpolicy.evaluate.workers import _pools, close_workers, worker_pool
 from flowpolicy.modules import Actor
 from tests.run.conftest import MAZE
 from tests.run.line_world import LineWorld, Silent
@@ -40,7 +41,7 @@ class Drift(Actor):
 
 @pytest.fixture(autouse=True)
 def fresh_environments():
-    LineWorld.made = LineWorld.stepped = 0
+    LineWorld.made = LineWorld.stepped = LineWorld.ended = 0
     yield
     close_environments()
 
@@ -70,17 +71,64 @@ def test_one_batched_call_per_step_of_a_constant_shape():
     policy = Drift(1.0, spread=0.5)
     result = evaluate(policy, LineWorld, episodes=7, parallel=3)
     assert set(policy.batches) == {(3, 1)}
-    assert LineWorld.made == 3
+    assert LineWorld.made == LineWorld.ended == 3
     assert LineWorld.stepped == sum(result.lengths)  # nothing is stepped after its end
     assert len(policy.batches) < sum(result.lengths)
 
 
-def test_environments_are_made_once():
+def test_environments_of_a_name_are_made_once(monkeypatch):
+    module = importlib.import_module("flowpolicy.evaluate.environments")
+    monkeypatch.setattr(module, "make_gym", lambda _: LineWorld())
     policy = Drift()
-    evaluate(policy, LineWorld, episodes=4)
-    evaluate(policy, LineWorld, episodes=4)
-    evaluate(policy, LineWorld, episodes=2)
-    assert LineWorld.made == 4
+    evaluate(policy, "line", episodes=4)
+    evaluate(policy, "line", episodes=4)
+    evaluate(policy, "line", episodes=2)
+    assert (LineWorld.made, LineWorld.ended) == (4, 0)
+    close_environments()
+    assert LineWorld.ended == 4
+
+
+def test_environments_of_a_function_are_closed_at_the_end_of_the_call():
+    for calls in (1, 2):
+        evaluate(Drift(), lambda: LineWorld(), episodes=4)  # noqa: PLW0108  (another one each time)
+        assert LineWorld.made == LineWorld.ended == 4 * calls
+    with pytest.raises(ShapeError):
+        evaluate(fp.OneStepActor(3, 1, hidden=(8,)), LineWorld, episodes=1)
+    record_observations(Drift(), LineWorld, episodes=2)
+    assert LineWorld.made == LineWorld.ended == 11
+
+
+def test_environments_are_closed_where_one_cannot_be_made():
+    def make():
+        if LineWorld.made == 2:
+            raise RuntimeError("no more")
+        return LineWorld()
+
+    with pytest.raises(RuntimeError, match="no more"):
+        evaluate(Drift(), make, episodes=4)
+    assert LineWorld.made == LineWorld.ended == 2
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float32])
+def test_a_policy_gets_the_type_of_its_parameters(dtype):
+    torch.manual_seed(0)
+    result = evaluate(fp.OneStepActor(1, 1, hidden=(8,)).to(dtype), LineWorld, episodes=3)
+    torch.manual_seed(0)
+    usual = evaluate(fp.OneStepActor(1, 1, hidden=(8,)), LineWorld, episodes=3)
+    tolerance = 0.1 if dtype is torch.bfloat16 else 1e-5
+    assert result.returns == pytest.approx(usual.returns, rel=tolerance, abs=tolerance)
+
+
+def test_what_is_no_actor_is_refused():
+    agent = fp.agents.flow_bc(1, 1, hidden=(8,))
+    with pytest.raises(
+        ConfigError,
+        match=r"got Agent without obs_dim\. .*policy: evaluate\(agent\.policy, \.\.\.\)",
+    ):
+        evaluate(agent, LineWorld, episodes=1)
+    with pytest.raises(ConfigError, match=r"got Linear without act\. Derive it from flowpolicy"):
+        record_observations(torch.nn.Linear(1, 1), LineWorld, episodes=1)
+    assert evaluate(agent.policy, LineWorld, episodes=1).episodes == 1
 
 
 def test_the_same_call_gives_the_same_episodes():
@@ -119,6 +167,13 @@ def test_processes_give_the_same_episodes_and_stay():
         evaluate(stranger, LineWorld, episodes=2, workers=2)
     assert evaluate(policy, LineWorld, episodes=7, workers=2).lengths == here.lengths
     assert worker_pool(LineWorld, 2) is pool
+
+    evaluate(policy, LineWorld, episodes=2, workers=2, parallel=1)
+    assert len(worker_pool(LineWorld, 1)._processes) == 1
+    assert set(_pools) == {(LineWorld, 1), (LineWorld, 2)}
+    again = evaluate(policy, partial(LineWorld), episodes=2, workers=1)
+    assert again.returns == pytest.approx(here.returns[:2])
+    assert set(_pools) == {(LineWorld, 1), (LineWorld, 2)}  # nobody can ask for that one again
 
     pool._processes[0].kill()
     with pytest.raises(EvaluationError, match="evaluation process 0 died with exit code -9"):
