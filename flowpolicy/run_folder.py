@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from flowpolicy.checkpoint import Checkpoints
+from flowpolicy.checkpoint.policy import hint_at_runs
 from flowpolicy.errors import ConfigError
 
 
@@ -63,7 +64,9 @@ class RunFolder:
         if not folder.path.is_dir():
             raise ConfigError(f"there is no run folder {path}")
         if not (folder.path / "config.json").is_file():
-            raise ConfigError(f"{path} is not a run folder: it has no config.json")
+            raise ConfigError(
+                f"{path} is not a run folder: it has no config.json{hint_at_runs(folder.path)}"
+            )
         return folder
 
     @property

@@ -6,6 +6,7 @@
         optimizer.safetensors   moments by parameter name
         optimizer.json          hyper-parameters and parameter names
         rng.safetensors         states of the random generators
+        preprocessing.safetensors  what the policy does around the actor: means, bounds
         state.json              step counter and whatever else is a plain number
         config.json             how to build the agent again
         manifest.json           format version, size and SHA-256 of every file
@@ -18,13 +19,14 @@ before every byte was verified. No file is ever unpickled.
 from __future__ import annotations
 
 from flowpolicy.checkpoint.agent_files import agent_from_files, agent_to_files
+from flowpolicy.checkpoint.device import require_device
 from flowpolicy.checkpoint.directory import (
     DamagedCheckpointError,
     read_directory,
     write_directory,
 )
-from flowpolicy.checkpoint.policy import DeployedPolicy, load_policy
-from flowpolicy.checkpoint.recipe import build_agent
+from flowpolicy.checkpoint.policy import DeployedPolicy, load_policy, runs_below
+from flowpolicy.checkpoint.recipe import build_agent, recipe_options
 from flowpolicy.checkpoint.store import Checkpoints, LoadedCheckpoint
 
 __all__ = (
@@ -37,5 +39,8 @@ __all__ = (
     "build_agent",
     "load_policy",
     "read_directory",
+    "recipe_options",
+    "require_device",
+    "runs_below",
     "write_directory",
 )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -12,7 +13,11 @@ from torch import Tensor
 from flowpolicy.agents import Agent
 from flowpolicy.checkpoint.directory import DamagedCheckpointError
 from flowpolicy.checkpoint.optimizer_state import optimizer_to_state, state_to_optimizer
-from flowpolicy.checkpoint.random_state import random_to_tensors, tensors_to_random
+from flowpolicy.checkpoint.random_state import (
+    random_to_tensors,
+    require_generator_state,
+    tensors_to_random,
+)
 from flowpolicy.checkpoint.tensors import (
     bytes_to_tensors,
     require_finite,
@@ -20,7 +25,7 @@ from flowpolicy.checkpoint.tensors import (
     tensors_of,
     tensors_to_bytes,
 )
-from flowpolicy.errors import CheckpointError
+from flowpolicy.errors import CheckpointError, FlowPolicyError
 
 MODEL = "model.safetensors"
 OPTIMIZER_TENSORS = "optimizer.safetensors"
@@ -82,7 +87,8 @@ def agent_from_files(
 ) -> None:
     """Puts the state of :func:`agent_to_files` into ``agent``; all of it, or nothing.
 
-    Every name, shape and type is compared before the first value is changed.
+    Every name, shape and type is compared, and every random state tried, before the first value is
+    changed. States of devices that are not here are kept, unopened, for the next checkpoint.
 
     Args:
         files: Verified contents, as from :func:`read_directory`.
@@ -91,8 +97,8 @@ def agent_from_files(
         generators: The generators that were saved, by name.
 
     Raises:
-        CheckpointError: The checkpoint is of another architecture; the message names the first
-            tensor that differs, with both shapes.
+        CheckpointError: The checkpoint is of another architecture (the message names the first
+            tensor that differs, with both shapes), or a random state does not fit its generator.
     """
     model = tensors_in(files, MODEL, origin)
     require_same_layout(model, tensors_of(agent.state_dict(), origin), origin)
@@ -104,15 +110,15 @@ def agent_from_files(
     )
     random = tensors_in(files, RANDOM, origin)
     state = json_in(files, STATE, origin)
-    noise = _joined(state["noise"], random, "noise")
+    step = _step(state, origin)
+    noise = _noise(agent, _joined(state["noise"], random, "noise"), origin)
     restore_random = tensors_to_random(random, generators or {}, origin)
-    _apply(
-        lambda: agent.load_state_dict(model),
-        lambda: agent.optimizer.load_state_dict(optimizer),
-        lambda: agent.noise.load_state_dict(noise),
-        restore_random,
-    )
-    agent.step = state["step"]
+    # From here on nothing is refused any more.
+    agent.load_state_dict(model)
+    agent.optimizer.load_state_dict(optimizer)
+    agent.noise.load_state_dict(noise)
+    restore_random()
+    agent.step = step
 
 
 def tensors_in(files: Mapping[str, bytes], name: str, origin: str) -> dict[str, Tensor]:
@@ -134,9 +140,23 @@ def _content(files: Mapping[str, bytes], name: str, origin: str) -> bytes:
     return files[name]
 
 
-def _apply(*steps: Callable[[], object]) -> None:
-    for step in steps:
-        step()
+def _step(state: Any, origin: str) -> int:
+    fits = isinstance(state, dict) and isinstance(state.get("noise"), dict)
+    if not fits or not isinstance(state.get("step"), int):
+        raise CheckpointError(f"{origin}: {STATE} lacks the step or the state of the noise")
+    step: int = state["step"]
+    return step
+
+
+def _noise(agent: Agent, state: dict[str, Any], origin: str) -> dict[str, Any]:
+    """The state itself, after a copy of the agent's noise source has taken it."""
+    try:
+        copy.deepcopy(agent.noise).load_state_dict(state)
+        for device, value in state["generators"].items():
+            require_generator_state(value, device)
+    except (FlowPolicyError, RuntimeError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{origin}: the state of the noise is unusable ({error})") from error
+    return state
 
 
 def _split(state: Mapping[str, Any], prefix: str) -> tuple[dict[str, Tensor], dict[str, Any]]:

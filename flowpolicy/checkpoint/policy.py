@@ -17,6 +17,7 @@ from flowpolicy.checkpoint.agent_files import (
     json_in,
     tensors_in,
 )
+from flowpolicy.checkpoint.device import require_device
 from flowpolicy.checkpoint.directory import MANIFEST, read_directory
 from flowpolicy.checkpoint.recipe import build_agent
 from flowpolicy.checkpoint.store import Checkpoints, LoadedCheckpoint
@@ -92,6 +93,12 @@ def load_policy(
 ) -> Actor:
     """Loads the policy of a run folder; only PyTorch and safetensors are needed.
 
+    The policy acts in [-1, 1]. One that was trained on a data set with other bounds
+    (``Dataset.from_tensordict(..., action_low=..., action_high=...)``) or with normalised
+    observations is a :class:`DeployedPolicy`: it takes observations as the environment gives them,
+    and ``policy.environment_action(policy.act(observation, noise))`` is the action in the
+    environment's own units. :func:`flowpolicy.envs.make_gym` rescales by itself.
+
     Args:
         run: A run folder, its ``checkpoints`` folder, or one checkpoint's directory.
         step: Which checkpoint; ``None`` takes the newest that is intact.
@@ -100,13 +107,14 @@ def load_policy(
 
     Raises:
         CheckpointError: There is no intact checkpoint, or it does not say how to build its agent.
-        ConfigError: The agent has no such actor.
+        ConfigError: The agent has no such actor, or the device is not there.
 
     Example:
         >>> import flowpolicy as fp
         >>> policy = fp.load_policy("runs/maze")  # doctest: +SKIP
         >>> action = policy.act(observation, torch.randn(2))  # doctest: +SKIP
     """
+    device = require_device(device)
     loaded = _read(Path(run), step)
     origin = f"checkpoint {loaded.path}"
     agent = _agent(loaded, origin)
@@ -126,17 +134,25 @@ def deployed_actor(agent: Agent, actor: str, preprocessing: Mapping[str, Tensor]
     Raises:
         ConfigError: The agent has no such actor; the message has the nearest names.
     """
-    actors = actors_of(agent)
-    if actor not in actors:
-        raise unknown_name("actor", actor, actors)
-    chosen = actors[actor]
+    if actor not in agent.actors:
+        raise unknown_name("actor", actor, agent.actors)
+    chosen = agent.actors[actor]
     return DeployedPolicy(chosen, **preprocessing) if preprocessing else chosen
 
 
-def actors_of(agent: Agent) -> dict[str, Actor]:
-    """The agent's actors by name; "policy" is always there."""
-    actors: dict[str, Actor] = agent.__dict__["actors"]
-    return actors
+def runs_below(folder: Path) -> list[Path]:
+    """The folders with checkpoints below a folder that is itself no run, three levels deep."""
+    found = (p for depth in ("*", "*/*", "*/*/*") for p in folder.glob(f"{depth}/checkpoints"))
+    return sorted(path.parent for path in found if Checkpoints(path).steps())
+
+
+def hint_at_runs(folder: Path) -> str:
+    """The end of a message about a folder that is no run: which folders below it are."""
+    runs = [str(path) for path in runs_below(folder)]
+    if not runs:
+        return ""
+    more = f" and {len(runs) - 3} more" if len(runs) > 3 else ""
+    return f"; runs below it: {', '.join(runs[:3])}{more}"
 
 
 def _read(run: Path, step: int | None) -> LoadedCheckpoint:
@@ -153,7 +169,7 @@ def _read(run: Path, step: int | None) -> LoadedCheckpoint:
             f"{run} holds several runs ({', '.join(seeds)}); choose one, for instance "
             f"{run / seeds[0]}"
         )
-    raise CheckpointError(f"{run} holds no checkpoint")
+    raise CheckpointError(f"{run} holds no checkpoint{hint_at_runs(run)}")
 
 
 def _agent(loaded: LoadedCheckpoint, origin: str) -> Agent:

@@ -150,23 +150,14 @@ class Checkpoints:
         """Reads a checkpoint as :meth:`read` does and puts it into ``agent``.
 
         Raises:
-            CheckpointError: As :meth:`read`, or the agent is of another architecture; the agent is
-                unchanged then.
+            CheckpointError: As :meth:`read`, or something in it does not fit the agent or the
+                generators; all of them are unchanged then.
         """
         loaded = self.read(step)
         agent_from_files(
             loaded.files, agent, origin=f"checkpoint {loaded.path}", generators=generators
         )
         return loaded
-
-    def collect_leftovers(self) -> list[Path]:
-        """Removes what killed writers left behind; only for the process that owns the run."""
-        if not self.root.is_dir():
-            return []
-        leftovers = [p for p in self.root.iterdir() if p.name.startswith(STAGING_PREFIX)]
-        for leftover in leftovers:
-            _remove(leftover)
-        return leftovers
 
     def _read(self, step: int) -> LoadedCheckpoint:
         path = self.path(step)
@@ -186,11 +177,4 @@ class Checkpoints:
             # Renamed first: a half-deleted directory must not keep the name of a checkpoint.
             doomed = self.root / f"{STAGING_PREFIX}old-{step:08d}-{secrets.token_hex(4)}"
             self.path(step).rename(doomed)
-            _remove(doomed)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
+            shutil.rmtree(doomed, ignore_errors=True)

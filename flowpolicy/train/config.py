@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from flowpolicy.checkpoint.device import parse_device
 from flowpolicy.checkpoint.recipe import recipe_options
 from flowpolicy.errors import ConfigError, unknown_name
 
@@ -18,7 +19,8 @@ class TrainConfig:
 
     Attributes:
         agent: Recipe, one of ``fp.agents.RECIPES``.
-        env: Data set and environment, by the data set's name.
+        env: Data set and environment, by the data set's name; with data of your own, the
+            environment to evaluate in, also by its id in gymnasium.
         options: Keyword arguments of the recipe.
         updates: Number of gradient steps.
         batch_size: Transitions per update.
@@ -74,6 +76,7 @@ class TrainConfig:
     tensorboard: bool = True
 
     def __post_init__(self) -> None:
+        self._require_kinds()
         # Frozen: normalise what JSON gives back, so that a round trip compares equal.
         options = {k: tuple(v) if isinstance(v, list) else v for k, v in self.options.items()}
         object.__setattr__(self, "options", options)
@@ -93,8 +96,32 @@ class TrainConfig:
         for name, value in self.options.items():
             if isinstance(value, float) and not math.isfinite(value):
                 raise ConfigError(f"{name} must be finite, got {value}")
+        if self.options.get("lr", 1.0) <= 0:
+            raise ConfigError(f"lr must be above 0, got {self.options['lr']}")
+        parse_device(self.device)
         if not self.eval_actors:
             raise ConfigError("eval_actors must name at least one actor, for instance policy")
+
+    def _require_kinds(self) -> None:
+        """Refuses values of another kind, which a file may hold where Python has annotations."""
+        numbers: dict[str, Any] = {"discount": self.discount}
+        if isinstance(self.options, Mapping):
+            numbers |= {name: self.options[name] for name in ("lr",) if name in self.options}
+        whole = {name: getattr(self, name) for name in _LEAST}
+        optional = ("max_episode_steps", "threads")
+        actors = self.eval_actors
+        for name, value, fits, kind in (
+            *((n, v, _is_number(v), "a number") for n, v in numbers.items()),
+            *(
+                (n, v, _is_whole(v) or (v is None and n in optional), "a whole number")
+                for n, v in whole.items()
+            ),
+            *((n, getattr(self, n), isinstance(getattr(self, n), str), "a text") for n in _TEXTS),
+            ("options", self.options, isinstance(self.options, Mapping), "a table of options"),
+            ("eval_actors", actors, isinstance(actors, list | tuple), "a list of names"),
+        ):
+            if not fits:
+                raise ConfigError(f"{name} must be {kind}, got {value!r}")
 
     @property
     def recipe(self) -> dict[str, Any]:
@@ -143,6 +170,17 @@ _LEAST = {
     "keep_checkpoints": 1,
     "threads": 1,
 }
+
+
+_TEXTS = ("agent", "env", "device")
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _plain(value: Any) -> Any:

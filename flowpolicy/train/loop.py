@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 import os
 import time
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from tensordict import TensorDictBase
 
-from flowpolicy.checkpoint.policy import actors_of, deployed_actor
-from flowpolicy.errors import FlowPolicyError, require_installed, unknown_name
+from flowpolicy.checkpoint.device import require_device
+from flowpolicy.checkpoint.policy import deployed_actor
+from flowpolicy.data import Dataset
+from flowpolicy.errors import ConfigError, FlowPolicyError, require_installed, unknown_name
 from flowpolicy.evaluate import Evaluation, environments, evaluate
 from flowpolicy.plot import learning_curve
 from flowpolicy.run_folder import RunFolder
@@ -19,7 +22,7 @@ from flowpolicy.train.config import TrainConfig
 from flowpolicy.train.progress import Progress
 from flowpolicy.train.records import CsvFile, TensorBoard
 from flowpolicy.train.stop import Stopped, StopRequest
-from flowpolicy.train.task import load_dataset, seeded_agent
+from flowpolicy.train.task import describe, load_dataset, seeded_agent
 from flowpolicy.train.versions import versions
 
 EVALUATION_COLUMNS = (
@@ -45,8 +48,10 @@ def train(
     config: TrainConfig,
     out: str | os.PathLike[str],
     *,
+    dataset: Dataset | None = None,
     progress: bool = True,
     position: int = 0,
+    announce: Callable[[str], None] | None = None,
 ) -> RunFolder:
     """Trains an agent and writes everything about it into the new folder ``out``.
 
@@ -57,14 +62,18 @@ def train(
     Args:
         config: The run.
         out: The folder to make.
+        dataset: Data of one's own; ``config.env`` then names only the environment to evaluate in.
+            The bounds of its actions become part of the saved policy, see
+            :meth:`~flowpolicy.checkpoint.DeployedPolicy.environment_action`.
         progress: Show a progress bar.
         position: Line of the bar, where several runs share a terminal.
+        announce: Called with one line about the data before the first update.
 
     Raises:
-        ConfigError: The folder exists, or the data set or one of the actors does not.
+        ConfigError: The folder exists, or the data set, the device or one of the actors does not.
         DataError: The data cannot be used.
         DivergedError: A loss is not finite; names it and the last good checkpoint.
-        Stopped: SIGINT or SIGTERM came; the state is saved.
+        Stopped: SIGINT or SIGTERM came; the state is saved if there was an update.
 
     Example:
         >>> config = TrainConfig(agent="fql", env="cube-single-play-singletask-v0")
@@ -72,13 +81,18 @@ def train(
     """
     # What would be missed only at the end should not come to light after hours.
     RunFolder.refuse_existing(out)
+    require_device(config.device)
     require_installed("train", "matplotlib", extra="cli")
     with StopRequest() as stop:
-        run = _Run(config, out, stop, progress=progress, position=position)
+        run = _Run(config, out, stop, dataset=dataset, progress=progress, position=position)
         try:
+            if announce is not None:
+                announce(f"data: {describe(run.dataset)}")
             run.loop()
-        except Stopped:
-            run.save()
+        except Stopped as stopped:
+            if run.agent.step:
+                run.save()
+            stopped.saved = bool(run.checkpoints.steps())
             raise
         finally:
             run.close()
@@ -94,6 +108,7 @@ class _Run:
         out: str | os.PathLike[str],
         stop: StopRequest,
         *,
+        dataset: Dataset | None,
         progress: bool,
         position: int,
     ) -> None:
@@ -101,8 +116,8 @@ class _Run:
             torch.set_num_threads(config.threads)
         self.config = config
         self.stop = stop
-        self.dataset, self.preprocessing = load_dataset(config)
-        environments(config.env, 1)  # refuses one that cannot be made, before anything is learned
+        self.dataset, self.preprocessing = load_dataset(config, dataset)
+        _require_environment(config.env, self.dataset)  # before anything is learned
         stop.raise_if_requested()
         recipe = {
             "agent": config.agent,
@@ -112,8 +127,8 @@ class _Run:
         }
         self.agent = seeded_agent(config, recipe)
         for actor in config.eval_actors:
-            if actor not in actors_of(self.agent):
-                raise unknown_name(f"actor of {config.agent}", actor, actors_of(self.agent))
+            if actor not in self.agent.actors:
+                raise unknown_name(f"actor of {config.agent}", actor, self.agent.actors)
         device = self.dataset.device
         self.batches = torch.Generator(device=device).manual_seed(config.seed)
         self.folder = RunFolder.create(out, config.to_dict())
@@ -239,6 +254,20 @@ def evaluation_row(step: int, actor: str, result: Evaluation) -> dict[str, Any]:
         "length": result.mean_length,
         "seconds": round(result.seconds, 3),
     }
+
+
+def _require_environment(name: str, dataset: Dataset) -> None:
+    """Refuses an environment that cannot be made, or that the data are not of."""
+    (env,) = environments(name, 1)
+    for what, width, space in (
+        ("observations", dataset.obs_dim, env.observation_space),
+        ("actions", dataset.act_dim, env.action_space),
+    ):
+        if space.shape != (width,):
+            raise ConfigError(
+                f"the {what} of {dataset.info.name!r} have {width} components, those of {name} "
+                f"{space.shape[0]}; evaluate in the environment that the data are of"
+            )
 
 
 def _headline(row: dict[str, float]) -> dict[str, float]:

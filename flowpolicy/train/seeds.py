@@ -7,12 +7,14 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
+from flowpolicy.checkpoint.device import require_device
 from flowpolicy.errors import ConfigError, FlowPolicyError
 from flowpolicy.plot import learning_curve
 from flowpolicy.run_folder import RunFolder
@@ -33,6 +35,7 @@ def train_seeds(
     *,
     jobs: int = 2,
     progress: bool = True,
+    announce: Callable[[str], None] | None = None,
 ) -> RunFolder:
     """Trains one agent per seed, ``jobs`` at a time, into ``out/seed_<n>``.
 
@@ -46,9 +49,10 @@ def train_seeds(
         out: The folder to make.
         jobs: How many processes run at a time.
         progress: Show a progress bar for each.
+        announce: Called with one line about the data.
 
     Raises:
-        ConfigError: The folder exists, or seeds are missing or repeated.
+        ConfigError: The folder exists, the device does not, or seeds are missing or repeated.
         SeedError: One of the runs failed; the others were finished.
         Stopped: SIGINT or SIGTERM came; every running seed is saved.
     """
@@ -56,12 +60,14 @@ def train_seeds(
         raise ConfigError(f"seeds must be different numbers, at least one, got {list(seeds)}")
     if jobs < 1:
         raise ConfigError(f"jobs must be at least 1, got {jobs}")
+    require_device(config.device)
     folder = RunFolder.create(out, {**config.to_dict(), "seeds": list(seeds)})
     folder.write_json("versions.json", versions())
     waiting = list(seeds)
     free_lines = list(range(jobs))
     running: dict[Any, _Job] = {}
     failures: dict[int, str] = {}
+    told: set[tuple[str, str]] = set()
     with StopRequest() as stop:
         try:
             while waiting or running:
@@ -70,7 +76,9 @@ def train_seeds(
                         config, waiting.pop(0), folder, free_lines.pop(0), progress=progress
                     )
                     running[job.process.sentinel] = job
-                for sentinel in wait(list(running), timeout=0.2):
+                ended = wait(list(running), timeout=0.2)
+                _pass_on(running.values(), told, announce)
+                for sentinel in ended:
                     job = running.pop(sentinel)
                     free_lines.append(job.line)
                     if (failure := job.failure()) is not None:
@@ -78,7 +86,7 @@ def train_seeds(
                 if stop.number is not None:
                     waiting.clear()
                     _stop(running)
-                    raise Stopped(stop.number)
+                    raise Stopped(stop.number, saved=_any_saved(folder))
         finally:
             for job in running.values():
                 job.process.kill()
@@ -98,16 +106,47 @@ class _Job:
     line: int
     process: Any
     connection: Connection[Any, Any]
+    error: str | None = None
+
+    def news(self) -> list[tuple[str, str]]:
+        """What the process has said since the last time; an error is kept for the end."""
+        said: list[tuple[str, str]] = []
+        with contextlib.suppress(EOFError, OSError):  # it is dead
+            while self.connection.poll():
+                kind, text = self.connection.recv()
+                if kind == "error":
+                    self.error = text
+                else:
+                    said.append((kind, text))
+        return said
 
     def failure(self) -> str | None:
         """Why the process failed; ``None`` if it did not."""
         self.process.join()
         if self.process.exitcode == 0:
             return None
-        with contextlib.suppress(EOFError):  # it died before it could say anything
-            if self.connection.poll():
-                return str(self.connection.recv())
+        self.news()
+        if self.error is not None:
+            return self.error
         return f"its process ended with exit code {self.process.exitcode}"
+
+
+def _pass_on(
+    jobs: Iterable[_Job], told: set[tuple[str, str]], announce: Callable[[str], None] | None
+) -> None:
+    """Says what the processes have said, each thing once."""
+    for kind, text in [said for job in jobs for said in job.news()]:
+        if (kind, text) in told:
+            continue
+        told.add((kind, text))
+        if kind == "warning":
+            warnings.warn(text, stacklevel=3)
+        elif announce is not None:
+            announce(text)
+
+
+def _any_saved(folder: RunFolder) -> bool:
+    return any(seed.checkpoints.steps() for seed in folder.seeds())
 
 
 def _start(config: TrainConfig, seed: int, folder: RunFolder, line: int, *, progress: bool) -> _Job:
@@ -135,10 +174,20 @@ def _train_one(
 ) -> None:
     # A terminal sends Ctrl-C to every process; the parent passes it on once, as SIGTERM.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # The parent says once what every seed would say. Warnings of other packages are not passed on.
+    warnings.simplefilter("ignore")
+    warnings.filterwarnings("always", module="flowpolicy")
+    warnings.showwarning = lambda message, *_, **__: parent.send(("warning", str(message)))
     try:
-        train(TrainConfig.from_dict(config), out, progress=line is not None, position=line or 0)
+        train(
+            TrainConfig.from_dict(config),
+            out,
+            progress=line is not None,
+            position=line or 0,
+            announce=lambda text: parent.send(("data", text)),
+        )
     except Stopped as stopped:
         sys.exit(stopped.exit_code)
     except FlowPolicyError as error:
-        parent.send(str(error))
+        parent.send(("error", str(error)))
         sys.exit(1)

@@ -12,18 +12,20 @@ from typing import Any, Self
 
 
 class Stopped(BaseException):
-    """The run was asked to stop; its last state is saved.
+    """The run was asked to stop; its last state is saved if it had learned anything.
 
     Not an ``Exception``, as ``KeyboardInterrupt`` is none: whoever handles errors does not mean it.
 
     Attributes:
         signal: Number of the signal.
         exit_code: What a shell expects then: 130 after Ctrl-C, 143 after SIGTERM.
+        saved: Whether there is a checkpoint.
     """
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, *, saved: bool = False) -> None:
         super().__init__(f"stopped by {signal.Signals(number).name}")
         self.signal = number
+        self.saved = saved
         self.exit_code = 128 + number
 
 

@@ -11,11 +11,18 @@ from flowpolicy import data
 from flowpolicy.agents import Agent
 from flowpolicy.checkpoint import build_agent
 from flowpolicy.data import Dataset
+from flowpolicy.errors import ConfigError
 from flowpolicy.train.config import TrainConfig
 
 
-def load_dataset(config: TrainConfig) -> tuple[Dataset, dict[str, Tensor]]:
+def load_dataset(
+    config: TrainConfig, dataset: Dataset | None = None
+) -> tuple[Dataset, dict[str, Tensor]]:
     """The data set of a run and the tensors that its policy needs around the actor.
+
+    Args:
+        config: The run.
+        dataset: Data of one's own, in place of those that ``config.env`` names.
 
     Returns:
         The data as the agent sees them, on the run's device, and the arguments of
@@ -23,13 +30,19 @@ def load_dataset(config: TrainConfig) -> tuple[Dataset, dict[str, Tensor]]:
 
     Raises:
         DataError: The data cannot be loaded.
-        ConfigError: There is no such data set.
+        ConfigError: There is no such data set, or its windows have another discount than the run.
     """
-    dataset = data.load(config.env, root=config.data_root)
+    if dataset is None:
+        dataset = data.load(config.env, root=config.data_root)
+    if dataset.info.discount not in (None, config.discount):
+        raise ConfigError(
+            f"the windows of {dataset.info.name!r} were summed with discount "
+            f"{dataset.info.discount}, the run has {config.discount}; both must be the same"
+        )
     preprocessing: dict[str, Tensor] = {}
     if config.normalize_observations:
-        preprocessing["observation_mean"] = dataset.observation_mean
-        preprocessing["observation_std"] = dataset.observation_std
+        preprocessing["observation_mean"] = dataset.observation_mean.cpu()
+        preprocessing["observation_std"] = dataset.observation_std.cpu()
         dataset = normalized(dataset)
     if dataset.info.action_low is not None and dataset.info.action_high is not None:
         preprocessing["action_low"] = torch.tensor(dataset.info.action_low)
@@ -37,6 +50,18 @@ def load_dataset(config: TrainConfig) -> tuple[Dataset, dict[str, Tensor]]:
     if config.n_step > 1:
         dataset = data.transforms.n_step(dataset, n=config.n_step, discount=config.discount)
     return dataset.to(config.device), preprocessing
+
+
+def describe(dataset: Dataset) -> str:
+    """The data of a run in a few words: name, origin, size.
+
+    Example:
+        >>> describe(data.embedded())
+        'pointmaze-medium-navigate-singletask-v0 (embedded), 190,000 transitions'
+    """
+    info = dataset.info
+    windows = f" in windows of up to {info.n_step} steps" if info.n_step > 1 else ""
+    return f"{info.name} ({info.origin or 'in memory'}), {len(dataset):,} transitions{windows}"
 
 
 def normalized(dataset: Dataset) -> Dataset:

@@ -119,6 +119,34 @@ def test_a_seed_gives_the_same_agent_and_leaves_the_global_generator():
     assert not all(torch.equal(a[k], other[k]) for k in a)
 
 
+def test_a_folder_of_runs_says_which(finished_run, tmp_path):
+    for seed in range(4):
+        place = tmp_path / "demo" / "fql" / f"seed_{seed}"
+        shutil.copytree(finished_run.path, place, symlinks=True)
+    below = tmp_path / "demo" / "fql"
+    hint = f"; runs below it: {below / 'seed_0'}, {below / 'seed_1'}, {below / 'seed_2'} and 1 more"
+    with pytest.raises(CheckpointError) as caught:
+        load_policy(tmp_path / "demo")
+    assert str(caught.value) == f"{tmp_path / 'demo'} holds no checkpoint{hint}"
+    with pytest.raises(ConfigError) as refused:
+        RunFolder.open(tmp_path / "demo")
+    assert str(refused.value) == (
+        f"{tmp_path / 'demo'} is not a run folder: it has no config.json{hint}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("device", "message"),
+    [
+        ("gpu", "unknown device 'gpu'; devices are called cpu, cuda, cuda:0"),
+        ("cuda:99", "device 'cuda:99' was asked for, but PyTorch finds .* CUDA devices? here"),
+    ],
+)
+def test_a_device_that_is_not_there_is_refused(finished_run, device, message):
+    with pytest.raises(ConfigError, match=message):
+        load_policy(finished_run.path, device=device)
+
+
 def test_refusals(finished_run, tmp_path):
     with pytest.raises(CheckpointError, match="there is no run folder .*nowhere"):
         load_policy(tmp_path / "nowhere")

@@ -6,15 +6,17 @@ import csv
 import dataclasses
 import json
 import sys
+from functools import partial
 
 import pytest
 import torch
 from tensordict import TensorDict
 
 from flowpolicy.agents import Agent
-from flowpolicy.checkpoint import Checkpoints
+from flowpolicy.checkpoint import Checkpoints, DeployedPolicy, load_policy
+from flowpolicy.data import Dataset, DatasetInfo, transforms
 from flowpolicy.errors import ConfigError, FlowPolicyError
-from flowpolicy.evaluate import wilson_interval
+from flowpolicy.evaluate import evaluate, wilson_interval
 from flowpolicy.run_folder import RunFolder
 from flowpolicy.train import DivergedError, Stopped, TrainConfig, train, train_seeds, versions
 from flowpolicy.train.records import CsvFile, TensorBoard
@@ -77,6 +79,105 @@ def test_the_curve_is_a_picture(finished_run):
     assert picture.height >= 700
     assert picture.has_color("#0072B2")
     assert picture.has_color("#D55E00")
+
+
+def test_the_data_are_named_with_their_origin(finished_run, out):
+    assert finished_run.read_json("data.json")["origin"] == "embedded"
+    said = []
+    config = TINY.replace(updates=1, eval_actors=("policy",))
+    train(config, out, progress=False, announce=said.append)
+    assert said == [f"data: {MAZE} (embedded), 189,815 transitions in windows of up to 2 steps"]
+
+
+@pytest.mark.parametrize("call", [train, partial(train_seeds, seeds=(0,))])
+def test_a_device_that_is_not_there_is_refused_before_anything_is_made(out, call):
+    with pytest.raises(ConfigError, match="device 'cuda:99' was asked for, but PyTorch finds"):
+        call(TINY.replace(device="cuda:99"), out=out, progress=False)
+    assert not out.exists()
+
+
+def pendulum_data(n=40, **changes):
+    g = torch.Generator().manual_seed(0)
+    after = TensorDict(
+        {
+            "observation": torch.randn(n, 3, generator=g),
+            "reward": torch.randn(n, 1, generator=g),
+            "terminated": torch.zeros(n, 1, dtype=torch.bool),
+        },
+        batch_size=[n],
+    )
+    entries = {
+        "observation": torch.randn(n, 3, generator=g),
+        "action": torch.rand(n, 1, generator=g) * 4 - 2,
+        "episode": torch.arange(n) // 10,
+        "next": after,
+    }
+    return TensorDict({**entries, **changes}, batch_size=[n])
+
+
+def test_own_data_with_actions_in_their_own_units(out):
+    dataset = Dataset.from_tensordict(
+        pendulum_data(), info=DatasetInfo(name="swing"), action_low=-2, action_high=2
+    )
+    config = TINY.replace(
+        env="Pendulum-v1", updates=5, eval_episodes=1, checkpoint_every=0, eval_actors=("policy",)
+    )
+    said = []
+    folder = train(config, out, dataset=dataset, progress=False, announce=said.append)
+    assert said == ["data: swing (in memory), 36 transitions in windows of up to 2 steps"]
+    assert folder.read_json("data.json")["action_high"] == [2.0]
+    policy = load_policy(folder.path)
+    assert isinstance(policy, DeployedPolicy)
+    observation, noise = torch.randn(64, 3) * 5, torch.randn(64, 1)
+    action = policy.act(observation, noise)
+    real = policy.environment_action(action)
+    torch.testing.assert_close(real, 2 * action)
+    assert real.abs().max() <= 2
+    result = evaluate(policy, "Pendulum-v1", episodes=1, max_steps=TINY.max_episode_steps)
+    assert result.mean_return == pytest.approx(float(rows(folder.evaluations)[0]["return"]))
+
+
+def test_own_data_of_another_environment_are_refused(out):
+    dataset = Dataset.from_tensordict(pendulum_data(), action_low=-2, action_high=2)
+    with pytest.raises(
+        ConfigError, match=f"observations of 'unnamed' have 3 components, those of {MAZE} 2; eval"
+    ):
+        train(TINY, out, dataset=dataset, progress=False)
+    wide = Dataset.from_tensordict(pendulum_data(action=torch.zeros(40, 2)))
+    with pytest.raises(ConfigError, match="actions of 'unnamed' have 2 components, .*-v1 1; eval"):
+        train(TINY.replace(env="Pendulum-v1"), out, dataset=wide, progress=False)
+    windows = transforms.n_step(dataset, 2, 0.5)
+    with pytest.raises(ConfigError, match="were summed with discount 0.5, the run has 0.99; both"):
+        train(TINY.replace(env="Pendulum-v1", n_step=1), out, dataset=windows, progress=False)
+    assert not out.exists()
+
+
+@pytest.mark.timeout(300)
+def test_seeds_say_once_what_each_of_them_would_say(out):
+    config = TINY.replace(n_step=600, updates=1, eval_episodes=1, eval_actors=("policy",))
+    said = []
+    with pytest.warns(UserWarning, match=r"n_step: \d\d% of the rows of .* are dropped") as heard:
+        train_seeds(config, (0, 1), out, progress=False, announce=said.append)
+    assert len(heard) == len(said) == 1
+    assert said[0].startswith(f"data: {MAZE} (embedded), ")
+
+
+def test_a_stopped_run_knows_whether_it_had_learned(out, monkeypatch):
+    import signal
+
+    def stops(*_, **__):
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr("flowpolicy.train.loop.evaluate", stops)
+    config = TINY.replace(checkpoint_every=0)
+    with pytest.raises(Stopped) as early:
+        train(config.replace(eval_at_start=True), out, progress=False)
+    assert not early.value.saved
+    assert Checkpoints(out / "checkpoints").steps() == []
+    with pytest.raises(Stopped) as late:
+        train(config, out.with_name("late"), progress=False)
+    assert late.value.saved
+    assert Checkpoints(out.with_name("late") / "checkpoints").steps() == [10]
 
 
 def test_versions_tell_with_what(finished_run):
@@ -192,6 +293,17 @@ def test_configuration_survives_json():
         ({"options": {"alfa": 1}}, r"unknown option of fql 'alfa'; did you mean 'alpha'"),
         ({"options": {"discount": 0.9}}, "discount is an option of the run, not of the agent"),
         ({"options": {"alpha": float("nan")}}, "alpha must be finite, got nan"),
+        ({"options": {"lr": -1}}, "lr must be above 0, got -1"),
+        ({"options": {"lr": 0.0}}, "lr must be above 0, got 0.0"),
+        ({"options": {"lr": float("inf")}}, "lr must be finite, got inf"),
+        ({"options": {"lr": "fast"}}, "lr must be a number, got 'fast'"),
+        ({"options": [1]}, r"options must be a table of options, got \[1\]"),
+        ({"device": "gpu"}, "unknown device 'gpu'; devices are called cpu, cuda, cuda:0"),
+        ({"device": 3}, "device must be a text, got 3"),
+        ({"updates": "many"}, "updates must be a whole number, got 'many'"),
+        ({"seed": True}, "seed must be a whole number, got True"),
+        ({"discount": None}, "discount must be a number, got None"),
+        ({"eval_actors": "policy"}, "eval_actors must be a list of names, got 'policy'"),
         ({"updates": 0}, "updates must be at least 1, got 0"),
         ({"batch_size": -1}, "batch_size must be at least 1, got -1"),
         ({"discount": 1.5}, r"discount must lie in \(0, 1\], got 1.5"),
