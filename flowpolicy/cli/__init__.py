@@ -57,7 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         complain("error", str(error))
         return 2
     except Stopped as stopped:
-        complain("stopped", "the state up to here is saved")
+        saved = "the state up to here is saved" if stopped.saved else "nothing had been learned yet"
+        complain("stopped", saved)
         return stopped.exit_code
     except KeyboardInterrupt:
         complain("stopped", "by Ctrl-C")

@@ -22,6 +22,13 @@ class Options:
         seed: Determines every number in the data, whatever the number of jobs.
         root: Folder; by default $FLOWPOLICY_DATA or ~/.ogbench/data, where training looks too.
         jobs: Processes; by default one per core.
+        episode_length: Rows per episode; 1001 by default, 2001 in the giant maze.
+        noise: Size of the noise: of the actions in mazes (0.5), of the plan in play data (0.1), at
+            most of the actions in noisy data (0.1).
+        noise_smoothing: Play data: smoothing of the plan's noise, in steps (0.5).
+        min_norm: Noisy data: sets the slowest motion of the expert (0.4).
+        random_actions: Play and noisy data: probability of a uniform action (0, noisy 0.1, noisy
+            puzzle 0.2).
         overwrite: Replace a data set of this name.
     """
 
@@ -31,6 +38,11 @@ class Options:
     seed: int = 0
     root: Path | None = None
     jobs: int | None = None
+    episode_length: int | None = None
+    noise: float | None = None
+    noise_smoothing: float | None = None
+    min_norm: float | None = None
+    random_actions: float | None = None
     overwrite: bool = False
 
 
@@ -61,6 +73,11 @@ def command(arguments: Sequence[str]) -> None:
         seed=options.seed,
         root=options.root,
         jobs=options.jobs,
+        episode_length=options.episode_length,
+        noise=options.noise,
+        noise_smoothing=options.noise_smoothing,
+        min_norm=options.min_norm,
+        random_actions=options.random_actions,
         overwrite=options.overwrite,
     )
     say(f"data set: {path}")

@@ -74,7 +74,11 @@ def command(arguments: Sequence[str]) -> None:
     if options.video is not None and _has_no_screen():
         _again_without_screen(arguments)
         return
-    env = options.env or str(folder.config()["env"])
+    env = options.env or folder.config().get("env")
+    if not isinstance(env, str):
+        raise ConfigError(
+            f"{folder.path / 'config.json'} names no environment; choose one by --env"
+        )
     results: dict[str, Evaluation] = {}
     for seed in folder.seeds():
         policy = load_policy(

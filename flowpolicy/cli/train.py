@@ -53,9 +53,9 @@ def command(arguments: Sequence[str]) -> None:
     config = _config(agent, options)
     out = options.out or Path(f"runs/{agent}-{config.env}-{time.strftime('%Y%m%d-%H%M%S')}")
     if options.seeds:
-        folder = train_seeds(config, options.seeds, out, jobs=options.jobs)
+        folder = train_seeds(config, options.seeds, out, jobs=options.jobs, announce=say)
     else:
-        folder = train(config, out)
+        folder = train(config, out, announce=say)
     _report(folder)
 
 
@@ -145,6 +145,10 @@ def _defaults(agent: str, arguments: Sequence[str]) -> dict[str, Any]:
             saved = json.loads(seen.config.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise ConfigError(f"--config {seen.config} cannot be read: {error}") from error
+        if not isinstance(saved, dict):
+            raise ConfigError(
+                f"--config {seen.config} must hold a JSON object, got {type(saved).__name__}"
+            )
         saved.pop("seeds", None)
         config = TrainConfig.from_dict(saved)
         if config.agent != agent:

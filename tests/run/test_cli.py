@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -64,6 +65,7 @@ def test_help_names_every_command(capsys):
 def test_train_writes_a_run_and_says_what_came_out(capsys):
     assert main(["train", "fql", "--env", MAZE, "--out", "r", "--alpha", "3", *QUICK]) == 0
     printed = capsys.readouterr()
+    assert printed.out.startswith(f"data: {MAZE} (embedded), 190,000 transitions\n")
     assert "policy: success 0 % (95 % 0 to 66 %) over 2 episodes after 10 updates" in printed.out
     assert "run folder: r\n" in printed.out
     assert "fql seed 0: 100%" in printed.err
@@ -103,6 +105,11 @@ def test_a_configuration_is_where_the_next_run_starts(capsys):
         (["train", "fql", "--env", "cube-singel-play-singletask-v0"], "'cube-single-play-single"),
         (["train", "fql", "--env", MAZE, "--updates", "0"], "updates must be at least 1, got 0"),
         (["train", "fql", "--env", MAZE, "--lr", "nan"], "lr must be finite, got nan"),
+        (["train", "fql", "--env", MAZE, "--lr", "-1"], "lr must be above 0, got -1"),
+        (["train", "fql", "--env", MAZE, "--device", "gpu"], "unknown device 'gpu'"),
+        (["train", "fql", "--env", MAZE, "--device", "cuda:99"], "device 'cuda:99' was asked for"),
+        (["train", "fql", "--env", "cube-singel-play-v0"], "Did you mean 'cube-single-play-single"),
+        (["train", "fql", "--env", MAZE, "--n-step", "1001"], "no window of 1001 steps fits into"),
         (["train", "fql", "--preset"], "--preset needs --env"),
         (["eval", "nowhere"], "there is no run folder nowhere"),
         (["eval", "nowhere", "--video", "film.avi"], "the name must end in .mp4 or .gif"),
@@ -135,6 +142,64 @@ def test_an_existing_folder_ends_in_2(capsys):
     assert error == (
         "error: run folder r exists already; choose another with --out, or remove it\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[1, 2]", "--config c.json must hold a JSON object, got list"),
+        ("null", "--config c.json must hold a JSON object, got NoneType"),
+        ('{"agent": "fql", "env": "x", "updates": "many"}', "updates must be a whole number"),
+        ('{"agent": "fql", "env": "x", "options": 3}', "options must be a table of options"),
+    ],
+)
+def test_a_configuration_that_is_none_ends_in_2(text, message, capsys):
+    Path("c.json").write_text(text)
+    assert main(["train", "fql", "--env", MAZE, "--config", "c.json"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {message}")
+    assert error.count("\n") == 1
+
+
+def test_windows_that_drop_most_rows_are_told_in_one_line(capsys):
+    arguments = ["train", "fql", "--env", MAZE, "--out", "r", "--n-step", "600", *QUICK]
+    assert main(arguments) == 0
+    (warning,) = [s for s in capsys.readouterr().err.splitlines() if s.startswith("warning: ")]
+    assert re.match(r"warning: n_step: \d\d% of the rows of '.*' are dropped, because", warning)
+
+
+def test_a_stop_before_the_first_update_says_that_nothing_is_lost(capsys, monkeypatch):
+    def stops(*_, **__):
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr("flowpolicy.train.loop.evaluate", stops)
+    arguments = ["train", "fql", "--env", MAZE, "--out", "r", "--eval-at-start", *QUICK]
+    assert main(arguments) == 143
+    assert capsys.readouterr().err.endswith("stopped: nothing had been learned yet\n")
+
+
+def test_eval_of_a_folder_of_runs_says_which(finished_run, capsys):
+    import shutil
+
+    shutil.copytree(finished_run.path, "demo/fql/seed_0", symlinks=True)
+    assert main(["eval", "demo"]) == 2
+    assert capsys.readouterr().err == (
+        "error: demo is not a run folder: it has no config.json; runs below it: demo/fql/seed_0\n"
+    )
+    Path("r").mkdir()
+    Path("r/config.json").write_text("{}")
+    assert main(["eval", "r"]) == 2
+    assert "error: r/config.json names no environment; choose one" in capsys.readouterr().err
+
+
+def test_data_generate_takes_the_options_of_the_expert(capsys, monkeypatch):
+    asked = {}
+    monkeypatch.setattr("flowpolicy.data.generate", lambda name, **o: asked.update(o) or name)
+    numbers = ["--noise", "0.2", "--noise-smoothing", "1.5", "--min-norm", "0.3"]
+    more = ["--random-actions", "0.1", "--episode-length", "11"]
+    assert main(["data", "generate", "cube-single-play", *numbers, *more]) == 0
+    expected = {"noise": 0.2, "noise_smoothing": 1.5, "min_norm": 0.3, "random_actions": 0.1}
+    assert {**asked, **expected, "episode_length": 11} == asked
 
 
 @pytest.mark.parametrize("agent", sorted(fp.agents.RECIPES))
