@@ -313,7 +313,9 @@ def test_data_generate_makes_what_train_reads(capsys):
     assert capsys.readouterr().out.startswith("data set: d/")
     assert len(data.load(MAZE, root="d")) >= 300
     assert main(["train", "fql", "--env", MAZE, "--data-root", "d", "--out", "r", *QUICK]) == 0
-    assert json.loads(Path("r/data.json").read_text())["transitions"] < 2000
+    record = json.loads(Path("r/data.json").read_text())
+    assert (record["origin"], record["transitions"] < 2000) == ("generated", True)
+    assert f"data: {MAZE} (generated), 1,000 transitions\n" in capsys.readouterr().out
 
 
 @pytest.mark.timeout(300)
