@@ -8,13 +8,13 @@ from typing import ClassVar, final
 from tensordict import NestedKey
 from torch import Tensor, nn
 
-from flowpolicy.errors import ConfigError
+from flowpolicy.errors import ConfigError, require_sizes_match
 from flowpolicy.functional.squared_error import squared_error
 from flowpolicy.losses.base import Loss, Reduction
 from flowpolicy.modules.actor import Actor
 from flowpolicy.modules.evaluated_batch import EvaluatedBatch
 from flowpolicy.modules.frozen import frozen
-from flowpolicy.modules.parts import require_actor, require_same_sizes
+from flowpolicy.modules.parts import require_actor
 from flowpolicy.paths.draws import Draw
 
 
@@ -75,7 +75,7 @@ class DistillLoss(Loss):
         super().__init__(name, coefficient=coefficient, reduction=reduction)
         require_actor("DistillLoss", "actor", actor)
         require_actor("DistillLoss", "teacher", teacher)
-        require_same_sizes("DistillLoss", actor=actor, teacher=teacher)
+        require_sizes_match("DistillLoss", actor=actor, teacher=teacher)
         if actor.noise_shape != teacher.noise_shape:
             raise ConfigError(
                 "DistillLoss: student and teacher must share the noise, but the actor's "

@@ -8,6 +8,7 @@ from typing import ClassVar, final
 from tensordict import NestedKey
 from torch import Tensor, nn
 
+from flowpolicy.errors import require_sizes_match
 from flowpolicy.functional.aggregation import Aggregation, mean_value
 from flowpolicy.functional.scale import Scale, unit_scale
 from flowpolicy.losses.base import Loss, Reduction
@@ -18,7 +19,6 @@ from flowpolicy.modules.parts import (
     require_actor,
     require_critic,
     require_function,
-    require_same_sizes,
 )
 from flowpolicy.paths.draws import Draw
 
@@ -85,7 +85,7 @@ class DPGLoss(Loss):
         super().__init__(name, coefficient=coefficient, reduction=reduction)
         require_actor("DPGLoss", "actor", actor)
         require_critic("DPGLoss", "critic", critic)
-        require_same_sizes("DPGLoss", actor=actor, critic=critic)
+        require_sizes_match("DPGLoss", actor=actor, critic=critic)
         require_function("DPGLoss", "scale", scale, "inverse_mean_abs")
         require_function("DPGLoss", "aggregation", aggregation, "mean_value")
         self.actor_network = actor

@@ -6,7 +6,7 @@ from typing import ClassVar, final
 
 from torch import Tensor, nn
 
-from flowpolicy.errors import ConfigError
+from flowpolicy.errors import ConfigError, require_sizes_match
 from flowpolicy.functional.aggregation import Aggregation, min_value
 from flowpolicy.functional.expectile import expectile_error
 from flowpolicy.losses.base import Loss, Reduction
@@ -15,7 +15,6 @@ from flowpolicy.modules.frozen import frozen
 from flowpolicy.modules.parts import (
     require_critic,
     require_function,
-    require_same_sizes,
     require_value,
 )
 from flowpolicy.modules.value_network import ValueNetwork
@@ -83,7 +82,7 @@ class ExpectileLoss(Loss):
             raise ConfigError(f"ExpectileLoss: expectile must be in (0, 1), got {expectile!r}.")
         require_value("ExpectileLoss", "value", value)
         require_critic("ExpectileLoss", "target", target)
-        require_same_sizes("ExpectileLoss", value=value, target=target)
+        require_sizes_match("ExpectileLoss", value=value, target=target)
         require_function("ExpectileLoss", "aggregation", aggregation, "min_value")
         self.value = value
         self.target = frozen(target)

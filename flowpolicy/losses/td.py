@@ -9,7 +9,7 @@ import torch
 from tensordict import NestedKey
 from torch import Tensor, nn
 
-from flowpolicy.errors import ConfigError
+from flowpolicy.errors import ConfigError, require_sizes_match
 from flowpolicy.functional.aggregation import Aggregation, mean_value
 from flowpolicy.functional.temporal_difference import td_error, td_target
 from flowpolicy.losses.base import Loss, Reduction
@@ -22,7 +22,6 @@ from flowpolicy.modules.parts import (
     require_actor,
     require_critic,
     require_function,
-    require_same_sizes,
     require_value,
 )
 from flowpolicy.modules.target_network import TargetNetwork
@@ -142,7 +141,7 @@ class TDLoss(Loss):
         parts = {f"next_actor {i}": actor for i, actor in enumerate(next_actors)}
         optional = {"target": target, "next_value": next_value}
         parts |= {name: part for name, part in optional.items() if part is not None}
-        require_same_sizes("TDLoss", critic=critic, **parts)
+        require_sizes_match("TDLoss", critic=critic, **parts)
         require_function("TDLoss", "aggregation", aggregation, "mean_value")
         require_function("TDLoss", "combine", combine, "mean_value")
         self.critic = critic

@@ -8,9 +8,9 @@ from einops import rearrange
 from tensordict import NestedKey, TensorDictBase
 from tensordict.nn import TensorDictModuleBase
 
-from flowpolicy.errors import ConfigError, require_at_least, require_instance
+from flowpolicy.errors import ConfigError, require_at_least
 from flowpolicy.modules.actor import Actor
-from flowpolicy.modules.frozen import unfrozen
+from flowpolicy.modules.parts import require_actor
 
 
 @final
@@ -39,13 +39,7 @@ class ChunkPolicy(TensorDictModuleBase):
 
     def __init__(self, actor: Actor, horizon: int) -> None:
         super().__init__()
-        require_instance(
-            "ChunkPolicy",
-            "actor",
-            unfrozen(actor),
-            Actor,
-            "Put a sampler around a velocity field, EulerSampler(field).",
-        )
+        require_actor("ChunkPolicy", "actor", actor)
         if actor.act_dim % require_at_least("ChunkPolicy", "horizon", horizon, 1):
             raise ConfigError(
                 f"ChunkPolicy: the action dimension {actor.act_dim} of {actor.name} is not a "

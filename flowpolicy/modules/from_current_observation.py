@@ -6,9 +6,8 @@ from typing import final
 
 from torch import Tensor
 
-from flowpolicy.errors import require_instance
 from flowpolicy.modules.actor import Actor
-from flowpolicy.modules.frozen import unfrozen
+from flowpolicy.modules.parts import require_actor
 
 
 @final
@@ -39,13 +38,7 @@ class FromCurrentObservation(Actor):
     """
 
     def __init__(self, actor: Actor) -> None:
-        require_instance(
-            "FromCurrentObservation",
-            "actor",
-            unfrozen(actor),
-            Actor,
-            "Put a sampler around a velocity field, EulerSampler(field).",
-        )
+        require_actor("FromCurrentObservation", "actor", actor)
         super().__init__(actor.obs_dim, actor.act_dim, actor.noise_shape)
         self.actor = actor
 

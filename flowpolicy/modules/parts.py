@@ -45,22 +45,6 @@ def require_function(owner: str, name: str, value: object, example: str) -> None
         )
 
 
-def require_same_sizes(owner: str, **parts: object) -> None:
-    """Refuse parts that are built for different observations or actions."""
-    for size in ("obs_dim", "act_dim"):
-        sizes = {
-            name: getattr(unfrozen(part), size)
-            for name, part in parts.items()
-            if hasattr(unfrozen(part), size)
-        }
-        if len(set(sizes.values())) > 1:
-            told = ", ".join(f"{name} has {number}" for name, number in sizes.items())
-            raise ConfigError(
-                f"{owner}: the parts differ in {size}: {told}. Build all of them for the same "
-                "observations and actions."
-            )
-
-
 def _require(owner: str, name: str, value: object, attributes: tuple[str, ...], what: str) -> None:
     part = unfrozen(value)
     missing = [attribute for attribute in attributes if not hasattr(part, attribute)]

@@ -7,11 +7,11 @@ from typing import final
 from einops import rearrange, repeat
 from torch import Tensor
 
-from flowpolicy.errors import require_at_least, require_instance, require_sizes_match
+from flowpolicy.errors import require_at_least, require_sizes_match
 from flowpolicy.functional.aggregation import Aggregation, mean_value
 from flowpolicy.modules.actor import Actor
 from flowpolicy.modules.critic_ensemble import CriticEnsemble
-from flowpolicy.modules.frozen import unfrozen
+from flowpolicy.modules.parts import require_actor, require_critic
 from flowpolicy.modules.target_network import TargetNetwork
 
 
@@ -60,21 +60,8 @@ class BestOf(Actor):
         aggregation: Aggregation = mean_value,
     ) -> None:
         n = require_at_least("BestOf", "n", n, 1)
-        require_instance(
-            "BestOf",
-            "actor",
-            unfrozen(actor),
-            Actor,
-            "Put a sampler around a velocity field, EulerSampler(field).",
-        )
-        inner = unfrozen(critic)
-        require_instance(
-            "BestOf",
-            "critic",
-            inner.network if isinstance(inner, TargetNetwork) else inner,
-            CriticEnsemble,
-            "Pass a CriticEnsemble or the TargetNetwork of one.",
-        )
+        require_actor("BestOf", "actor", actor)
+        require_critic("BestOf", "critic", critic)
         require_sizes_match("BestOf", actor=actor, critic=critic)
         super().__init__(actor.obs_dim, actor.act_dim, (n, *actor.noise_shape))
         self.actor = actor

@@ -7,7 +7,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from flowpolicy.errors import ConfigError, require_positive
+from flowpolicy.errors import ConfigError, require_positive, require_sizes_match
 from flowpolicy.functional.advantage_weight import advantage_weight
 from flowpolicy.functional.aggregation import Aggregation, mean_value
 from flowpolicy.modules.evaluated_batch import Critic, EvaluatedBatch
@@ -15,7 +15,6 @@ from flowpolicy.modules.frozen import frozen
 from flowpolicy.modules.parts import (
     require_critic,
     require_function,
-    require_same_sizes,
     require_value,
 )
 from flowpolicy.modules.target_network import TargetNetwork
@@ -70,7 +69,7 @@ class AdvantageWeight(Weight):
             )
         require_critic("AdvantageWeight", "critic", critic)
         require_value("AdvantageWeight", "value", value)
-        require_same_sizes("AdvantageWeight", critic=critic, value=value)
+        require_sizes_match("AdvantageWeight", critic=critic, value=value)
         require_function("AdvantageWeight", "aggregation", aggregation, "mean_value")
         self.critic = frozen(critic)
         self.value = frozen(value)

@@ -9,7 +9,7 @@ import torch
 from tensordict import NestedKey
 from torch import Tensor
 
-from flowpolicy.errors import ConfigError
+from flowpolicy.errors import ConfigError, require_sizes_match
 from flowpolicy.functional.aggregation import Aggregation, mean_value
 from flowpolicy.functional.scale import Scale, inverse_mean_abs, unit_scale
 from flowpolicy.functional.value_aware_weight import value_aware_weight
@@ -22,7 +22,6 @@ from flowpolicy.modules.parts import (
     require_actor,
     require_critic,
     require_function,
-    require_same_sizes,
 )
 from flowpolicy.paths.draws import Draw
 from flowpolicy.weights.weight import Weight
@@ -99,7 +98,7 @@ class ValueAwareWeight(Weight):
             raise ConfigError("ValueAwareWeight: reference is empty; pass one actor or several.")
         for each in (*references, references[0] if actor is None else actor):
             require_actor("ValueAwareWeight", "reference", each)
-            require_same_sizes("ValueAwareWeight", values=values, critic=critic, reference=each)
+            require_sizes_match("ValueAwareWeight", values=values, critic=critic, reference=each)
         require_critic("ValueAwareWeight", "values", values)
         require_critic("ValueAwareWeight", "critic", critic)
         for name, function in (("combine", combine), ("aggregation", aggregation)):

@@ -253,7 +253,7 @@ def refusals() -> dict[str, tuple]:
         ),
         "critic of another size": (
             lambda: fp.DPGLoss(p.actor, other),
-            "DPGLoss: the parts differ in obs_dim: actor has 3, critic has 4",
+            "DPGLoss: the parts are built for different sizes: actor obs_dim=3, act_dim=2; critic obs_dim=4",
         ),
         "actor as field": (
             lambda: fp.FlowMatchingLoss(p.actor),

@@ -114,7 +114,7 @@ def test_a_target_follows_a_network(network, told) -> None:
 def test_wrappers_of_actors_take_actors(owner, build) -> None:
     with refuses(
         f"{owner}: actor must be an Actor, got VelocityField. Put a sampler around a velocity "
-        "field, EulerSampler(field)."
+        "field, EulerSampler(field); derive a network of your own from fp.Actor."
     ):
         build(fp.VelocityField(3, 2, HIDDEN))
     actor = fp.OneStepActor(3, 2, HIDDEN)
