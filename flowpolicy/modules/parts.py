@@ -5,6 +5,7 @@ from __future__ import annotations
 from flowpolicy.errors import ConfigError
 from flowpolicy.modules.actor import Actor
 from flowpolicy.modules.frozen import unfrozen
+from flowpolicy.modules.target_network import TargetNetwork
 
 
 def require_actor(owner: str, name: str, value: object) -> None:
@@ -47,11 +48,13 @@ def require_function(owner: str, name: str, value: object, example: str) -> None
 
 def _require(owner: str, name: str, value: object, attributes: tuple[str, ...], what: str) -> None:
     part = unfrozen(value)
+    if isinstance(part, TargetNetwork):  # it can do what it copies can do
+        part = part.network
     missing = [attribute for attribute in attributes if not hasattr(part, attribute)]
     if missing:
         raise ConfigError(
-            f"{owner}: {name} must be {what} with {', '.join(attributes)}; {_kind(value)} has no "
-            f"{', '.join(missing)}."
+            f"{owner}: {name} must be {what} with {', '.join(attributes)}; "
+            f"{type(part).__name__} has no {', '.join(missing)}."
         )
 
 

@@ -47,7 +47,8 @@ def test_student_and_teacher_of_different_noise_are_refused() -> None:
         fp.ConfigError, match=r"actor's noise_shape is \(2,\) and the teacher's \(\d+, 2\)"
     ):
         fp.DistillLoss(p.actor, teacher=p.best_of)
-    with pytest.raises(fp.ConfigError, match=r"different sizes: actor .*act_dim=2; teacher .*act_dim=3"):
+    sizes = r"different sizes: actor .*act_dim=2; teacher .*act_dim=3"
+    with pytest.raises(fp.ConfigError, match=sizes):
         fp.DistillLoss(p.actor, teacher=fp.OneStepActor(OBS, ACT + 1, HIDDEN))
 
 
