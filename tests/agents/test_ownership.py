@@ -253,8 +253,10 @@ def refusals() -> dict[str, tuple]:
         ),
         "critic of another size": (
             lambda: fp.DPGLoss(p.actor, other),
-            "DPGLoss: the parts are built for different sizes: actor obs_dim=3, act_dim=2; "
-            "critic obs_dim=4",
+            (
+                "DPGLoss: the parts are built for different sizes: actor obs_dim=3, act_dim=2; "
+                "critic obs_dim=4"
+            ),
         ),
         "actor as field": (
             lambda: fp.FlowMatchingLoss(p.actor),
