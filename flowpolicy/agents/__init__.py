@@ -12,3 +12,4 @@ from flowpolicy.agents.presets import preset as preset
 from flowpolicy.agents.presets import preset_batch_size as preset_batch_size
 from flowpolicy.agents.registry import RECIPES as RECIPES
 from flowpolicy.agents.registry import build as build
+from flowpolicy.agents.registry import recipe_options as recipe_options

@@ -51,7 +51,28 @@ NAMED_OPTIONS: dict[str, Mapping[str, Any]] = {
 """Options whose values are objects: ``option -> {name: object}``."""
 
 
+def recipe_options(name: str) -> dict[str, inspect.Parameter]:
+    """The options of a recipe: its keyword arguments by name.
+
+    Args:
+        name: of the recipe, a key of ``RECIPES``.
+
+    Raises:
+        ConfigError: an unknown recipe, with the nearest known.
+
+    Example:
+        >>> recipe_options("fql")["flow_steps"].default
+        10
+    """
+    if name not in RECIPES:
+        raise unknown_name("agent", name, RECIPES)
+    parameters = inspect.signature(RECIPES[name]).parameters.values()
+    return {p.name: p for p in parameters if p.kind is p.KEYWORD_ONLY}
+
+
 def _object_named(recipe: str, option: str, value: Any) -> Any:
+    if isinstance(value, list):  # JSON knows no tuples
+        return tuple(value)
     names = NAMED_OPTIONS.get(option)
     if names is None or not isinstance(value, str):
         return value
@@ -67,8 +88,8 @@ def build(name: str, obs_dim: int, act_dim: int, **options: Any) -> Agent:
         name: of the recipe, a key of ``RECIPES``.
         obs_dim: ``O``.
         act_dim: ``A``.
-        options: keyword arguments of the recipe; objects may be given by the names in
-            ``NAMED_OPTIONS``.
+        options: keyword arguments of the recipe as they stand in JSON: objects by the names in
+            ``NAMED_OPTIONS``, lists for tuples.
 
     Raises:
         ConfigError: an unknown recipe, option or name, with the nearest known.
@@ -77,15 +98,10 @@ def build(name: str, obs_dim: int, act_dim: int, **options: Any) -> Agent:
         >>> build("fql", 3, 2, hidden=(16,), aggregation="min").loss.losses[0].aggregation.__name__
         'min_value'
     """
-    if name not in RECIPES:
-        raise unknown_name("agent", name, RECIPES)
-    recipe = RECIPES[name]
-    known = [
-        p.name for p in inspect.signature(recipe).parameters.values() if p.kind is p.KEYWORD_ONLY
-    ]
+    known = recipe_options(name)
     resolved = {}
     for option, value in options.items():
         if option not in known:
             raise unknown_name(f"option of {name}", option, known)
         resolved[option] = _object_named(name, option, value)
-    return recipe(obs_dim, act_dim, **resolved)
+    return RECIPES[name](obs_dim, act_dim, **resolved)

@@ -26,7 +26,6 @@ from flowpolicy.checkpoint.directory import (
     write_directory,
 )
 from flowpolicy.checkpoint.policy import DeployedPolicy, load_policy, runs_below
-from flowpolicy.checkpoint.recipe import build_agent, recipe_options
 from flowpolicy.checkpoint.store import Checkpoints, LoadedCheckpoint
 
 __all__ = (
@@ -36,10 +35,8 @@ __all__ = (
     "LoadedCheckpoint",
     "agent_from_files",
     "agent_to_files",
-    "build_agent",
     "load_policy",
     "read_directory",
-    "recipe_options",
     "require_device",
     "runs_below",
     "write_directory",

@@ -10,7 +10,7 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from flowpolicy.agents import Agent
+from flowpolicy.agents import Agent, build
 from flowpolicy.checkpoint.agent_files import (
     MODEL,
     PREPROCESSING,
@@ -19,7 +19,6 @@ from flowpolicy.checkpoint.agent_files import (
 )
 from flowpolicy.checkpoint.device import require_device
 from flowpolicy.checkpoint.directory import MANIFEST, read_directory
-from flowpolicy.checkpoint.recipe import build_agent
 from flowpolicy.checkpoint.store import Checkpoints, LoadedCheckpoint
 from flowpolicy.checkpoint.tensors import require_same_layout
 from flowpolicy.errors import CheckpointError, unknown_name
@@ -179,4 +178,4 @@ def _agent(loaded: LoadedCheckpoint, origin: str) -> Agent:
             f"{origin} does not say how its agent is built (no 'recipe' in config.json); build the "
             "agent as it was trained and use Checkpoints(folder).load(agent)"
         )
-    return build_agent(spec["agent"], spec["obs_dim"], spec["act_dim"], spec["options"])
+    return build(spec["agent"], spec["obs_dim"], spec["act_dim"], **spec["options"])

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
 
 from flowpolicy import agents
+from flowpolicy.agents import recipe_options
 from flowpolicy.agents.registry import NAMED_OPTIONS
-from flowpolicy.checkpoint.recipe import recipe_options
 from flowpolicy.cli.console import parse, say
 from flowpolicy.errors import ConfigError, require_installed, unknown_name
 from flowpolicy.plot.curve import pooled, read_points

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from flowpolicy.agents import recipe_options
 from flowpolicy.checkpoint.device import parse_device
-from flowpolicy.checkpoint.recipe import recipe_options
 from flowpolicy.errors import ConfigError, unknown_name
 
 

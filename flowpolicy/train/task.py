@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from flowpolicy import data
-from flowpolicy.agents import Agent
-from flowpolicy.checkpoint import build_agent
+from flowpolicy.agents import Agent, build
 from flowpolicy.data import Dataset
 from flowpolicy.errors import ConfigError
 from flowpolicy.train.config import TrainConfig
@@ -75,18 +75,19 @@ def normalized(dataset: Dataset) -> Dataset:
     return copy
 
 
-def seeded_agent(config: TrainConfig, recipe: Mapping[str, object]) -> Agent:
+def seeded_agent(config: TrainConfig, recipe: Mapping[str, Any]) -> Agent:
     """The agent of a run, its weights drawn from the run's seed.
 
     PyTorch's global generator is left as it was.
 
     Args:
         config: The run.
-        recipe: Arguments of :func:`~flowpolicy.checkpoint.build_agent`.
+        recipe: Name, sizes and options for :func:`~flowpolicy.agents.build`.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        agent = build_agent(**recipe)  # type: ignore[arg-type]
+        sizes = recipe["obs_dim"], recipe["act_dim"]
+        agent = build(recipe["agent"], *sizes, **recipe["options"])
     agent.to(config.device)
     agent.noise.seed(config.seed)
     return agent
