@@ -88,9 +88,15 @@ def learning_curve(
         axes.set_xlim(left=0)
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
         environments = dict.fromkeys(str(run.config().get("env", "")) for run in runs)
-        axes.set_title(", ".join(environments), pad=34)
+        columns = 3 if len(curves) <= 3 else 2
+        legend_rows = -(-len(curves) // columns)
+        axes.set_title(", ".join(environments), pad=12 + 22 * legend_rows)
         axes.legend(
-            loc="lower left", bbox_to_anchor=(-0.01, 1.0), ncols=3, borderaxespad=0.2, fontsize=11.5
+            loc="lower left",
+            bbox_to_anchor=(-0.01, 1.0),
+            ncols=columns,
+            borderaxespad=0.2,
+            fontsize=11.5,
         )
         figure.supxlabel(_footnote(curves), fontsize=9.5, color=FAINT, x=0.99, ha="right")
         return save_figure(figure, out)
