@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import ClassVar, Literal
 
 from tensordict import NestedKey, TensorDict, TensorDictBase
@@ -162,8 +162,9 @@ class Loss(LossModule):
                 if is_frozen(value):
                     yield name, unfrozen(value)
                     continue
-                several = value.values() if isinstance(value, dict) else value
-                for each in several if isinstance(several, Iterable) else ():
+                several = tuple(value.values()) if isinstance(value, dict) else value
+                # Not every iterable: a tensor would be iterated row by row, an iterator used up.
+                for each in several if isinstance(several, tuple | list) else ():
                     if is_frozen(each):
                         yield name.removesuffix("s"), unfrozen(each)
 

@@ -113,6 +113,14 @@ def test_targets_in_a_list_are_found() -> None:
     assert moved(target, agent)
 
 
+def test_tensors_and_iterators_of_a_loss_are_left_alone() -> None:
+    p = Parts()
+    loss = SeveralTargets(p.actor, [])
+    loss.scalar, loss.numbers = torch.tensor(1.0), iter([1, 2])
+    assert list(loss.frozen_networks()) == []
+    assert list(loss.numbers) == [1, 2]
+
+
 def test_a_target_held_as_a_submodule_is_refused() -> None:
     p = Parts()
     loss = SeveralTargets(p.actor, [])
