@@ -19,17 +19,22 @@ def require_actor(owner: str, name: str, value: object) -> None:
 
 def require_field(owner: str, name: str, value: object) -> None:
     """Refuse what gives no velocity."""
-    _require(owner, name, value, ("velocity", "obs_dim", "act_dim"), "a velocity field")
+    needs = ("velocity", "obs_dim", "act_dim")
+    example = "a VelocityField(obs_dim, act_dim)"
+    _require(owner, name, value, needs, what="a velocity field", example=example)
 
 
 def require_critic(owner: str, name: str, value: object) -> None:
     """Refuse what does not value observations and actions."""
-    _require(owner, name, value, ("values", "obs_dim", "act_dim"), "a critic or its target")
+    needs = ("values", "obs_dim", "act_dim")
+    what = "a critic or its target"
+    _require(owner, name, value, needs, what=what, example="a CriticEnsemble")
 
 
 def require_value(owner: str, name: str, value: object) -> None:
     """Refuse what does not value observations alone."""
-    _require(owner, name, value, ("values", "obs_dim"), "a state value")
+    needs = ("values", "obs_dim")
+    _require(owner, name, value, needs, what="a state value", example="a ValueNetwork")
     if hasattr(unfrozen(value), "act_dim"):
         raise ConfigError(
             f"{owner}: {name} must be a state value, got {_kind(value)}, which needs actions too. "
@@ -46,7 +51,9 @@ def require_function(owner: str, name: str, value: object, example: str) -> None
         )
 
 
-def _require(owner: str, name: str, value: object, attributes: tuple[str, ...], what: str) -> None:
+def _require(
+    owner: str, name: str, value: object, attributes: tuple[str, ...], *, what: str, example: str
+) -> None:
     part = unfrozen(value)
     if isinstance(part, TargetNetwork):  # it can do what it copies can do
         part = part.network
@@ -54,9 +61,10 @@ def _require(owner: str, name: str, value: object, attributes: tuple[str, ...], 
     if missing:
         raise ConfigError(
             f"{owner}: {name} must be {what} with {', '.join(attributes)}; "
-            f"{type(part).__name__} has no {', '.join(missing)}."
+            f"{_kind(part)} has no {', '.join(missing)}. Pass {example}."
         )
 
 
 def _kind(value: object) -> str:
-    return type(unfrozen(value)).__name__
+    part = unfrozen(value)
+    return f"{part.__name__} itself" if isinstance(part, type) else type(part).__name__

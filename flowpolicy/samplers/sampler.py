@@ -9,8 +9,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from flowpolicy.errors import ConfigError, require_at_least
+from flowpolicy.errors import require_at_least
 from flowpolicy.modules.actor import Actor
+from flowpolicy.modules.parts import require_field
 from flowpolicy.modules.velocity_field import VelocityField
 
 Velocity = Callable[[Tensor, float], Tensor]
@@ -39,13 +40,7 @@ class Sampler(Actor):
     """The global order of convergence: halving the step divides the error by ``2 ** order``."""
 
     def __init__(self, field: VelocityField, steps: int = 10) -> None:
-        parts = ("velocity", "obs_dim", "act_dim")
-        if isinstance(field, type) or not all(hasattr(field, part) for part in parts):
-            came = field.__name__ + " itself" if isinstance(field, type) else type(field).__name__
-            raise ConfigError(
-                f"{self.name}: field must have velocity, obs_dim and act_dim, got {came}. "
-                "Pass a VelocityField(obs_dim, act_dim)."
-            )
+        require_field(self.name, "field", field)
         super().__init__(field.obs_dim, field.act_dim)
         self.steps = require_at_least(self.name, "steps", steps, 1)
         self.field = field

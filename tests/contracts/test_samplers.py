@@ -107,15 +107,16 @@ def test_no_steps_are_refused(cls) -> None:
 @pytest.mark.parametrize(
     ("field", "told"),
     [
-        (fp.OneStepActor(OBS, ACT, (8,)), "OneStepActor"),
-        (fp.VelocityField, "VelocityField itself"),
-        (None, "NoneType"),
+        (fp.OneStepActor(OBS, ACT, (8,)), "OneStepActor has no velocity"),
+        (fp.VelocityField, "VelocityField itself has no obs_dim, act_dim"),
+        (None, "NoneType has no velocity, obs_dim, act_dim"),
     ],
 )
 def test_what_gives_no_velocity_is_refused(cls, field, told) -> None:
     with pytest.raises(
         fp.ConfigError,
-        match=rf"{cls.__name__}: field must have velocity, obs_dim and act_dim, got {told}\. Pass",
+        match=rf"{cls.__name__}: field must be a velocity field with velocity, obs_dim, act_dim; "
+        rf"{told}\. Pass a VelocityField\(obs_dim, act_dim\)\.",
     ):
         cls(field)
 
