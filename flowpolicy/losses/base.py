@@ -42,8 +42,9 @@ class Loss(LossModule):
         name: the loss is reported as ``loss_<name>``.
         coefficient: ``c``, at least 0. A buffer: ``loss.coefficient = 3.0`` changes it, also under
             compilation.
-        reduction: ``"mean"``, ``"sum"`` or ``"none"`` over the batch. A validity mask that
-            TorchRL's samplers write, and priority weights, are respected.
+        reduction: ``"mean"``, ``"sum"`` or ``"none"`` over the batch. The reduction leaves
+            out rows that a validity mask of TorchRL's samplers marks, and counts priority weights;
+            metrics are of all rows, and a scale over the batch refuses padded ones.
 
     Raises:
         ConfigError: a negative or non-finite coefficient, or an unknown reduction.
