@@ -23,13 +23,16 @@ from flowpolicy.errors import MissingKeyError as MissingKeyError
 from flowpolicy.errors import ShapeError as ShapeError
 from flowpolicy.evaluate import evaluate as evaluate
 from flowpolicy.functional import Pessimistic as Pessimistic
+from flowpolicy.functional import first_value as first_value
 from flowpolicy.functional import inverse_mean_abs as inverse_mean_abs
 from flowpolicy.functional import max_value as max_value
 from flowpolicy.functional import mean_value as mean_value
 from flowpolicy.functional import min_value as min_value
 from flowpolicy.functional import unit_scale as unit_scale
+from flowpolicy.losses import ActorLoss as ActorLoss
 from flowpolicy.losses import DistillLoss as DistillLoss
 from flowpolicy.losses import DPGLoss as DPGLoss
+from flowpolicy.losses import DualLoss as DualLoss
 from flowpolicy.losses import ExpectileLoss as ExpectileLoss
 from flowpolicy.losses import FlowMatchingLoss as FlowMatchingLoss
 from flowpolicy.losses import Loss as Loss
@@ -42,7 +45,9 @@ from flowpolicy.modules import ChunkPolicy as ChunkPolicy
 from flowpolicy.modules import CriticEnsemble as CriticEnsemble
 from flowpolicy.modules import EvaluatedBatch as EvaluatedBatch
 from flowpolicy.modules import FromCurrentObservation as FromCurrentObservation
+from flowpolicy.modules import LearnedCoefficient as LearnedCoefficient
 from flowpolicy.modules import OneStepActor as OneStepActor
+from flowpolicy.modules import StochasticActor as StochasticActor
 from flowpolicy.modules import TargetNetwork as TargetNetwork
 from flowpolicy.modules import TimeEmbedding as TimeEmbedding
 from flowpolicy.modules import ValueNetwork as ValueNetwork

@@ -37,6 +37,7 @@ SETTINGS = TrainConfig(
         "hidden": (128, 128, 128),
         "flow_steps": 10,
         "alpha": 10.0,
+        "scale": "unit",
         "tau": 0.02,
         "lr": 1e-3,
     },

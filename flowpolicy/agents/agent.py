@@ -10,10 +10,11 @@ import torch
 from tensordict import TensorDictBase
 from torch import Tensor, nn
 
+from flowpolicy.agents.delays import Delays
 from flowpolicy.agents.loose_buffers import LooseBuffers
 from flowpolicy.agents.noise_source import NoiseSource
 from flowpolicy.agents.roles import owned_networks, owned_targets
-from flowpolicy.errors import ConfigError
+from flowpolicy.errors import ConfigError, require_positive
 from flowpolicy.losses.base import Loss
 from flowpolicy.losses.sum import SumLoss
 from flowpolicy.modules.actor import Actor
@@ -52,10 +53,15 @@ class Agent(nn.Module):
             ``value``) would collide.
         actors: further actors worth evaluating, such as the cloned flow; the policy is always among
             ``agent.actors``.
+        clip_norm: the largest norm of the gradient of all trained parameters together; a longer one
+            is scaled down. No limit where ``None``.
+        every: losses that count only in every n-th update, by name. Their networks then keep their
+            parameters and optimizer state in the other updates, and their metrics are absent.
         seed: of the noise that ``update`` draws.
 
     Raises:
-        ConfigError: two networks in one role, two losses of one name, or contradicting draws.
+        ConfigError: two networks in one role, two losses of one name, contradicting draws, a
+            ``clip_norm`` that is not above 0, or an unknown loss in ``every``.
 
     Example:
         >>> import torch
@@ -75,6 +81,7 @@ class Agent(nn.Module):
     loss: SumLoss
     policy: Actor
     actors: dict[str, Actor]
+    delays: Delays
 
     def __init__(
         self,
@@ -84,6 +91,8 @@ class Agent(nn.Module):
         *,
         networks: Mapping[str, nn.Module] | None = None,
         actors: Mapping[str, Actor] | None = None,
+        clip_norm: float | None = None,
+        every: Mapping[str, int] | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -106,11 +115,15 @@ class Agent(nn.Module):
         owned = nn.ModuleList([self.networks, self.targets])
         self.loose = LooseBuffers(roots, owned)
         self.optimizer = optimizer(list(self.trained_parameters()))
+        self.clip_norm = (
+            None if clip_norm is None else require_positive("Agent", "clip_norm", clip_norm)
+        )
+        self.__dict__["delays"] = Delays(self.loss, every or {})
         self.noise = NoiseSource(seed)
         self.step = 0
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name in ("loss", "policy", "actors"):
+        if name in ("loss", "policy", "actors", "delays"):
             raise ConfigError(
                 f"Agent: {name} is fixed when the agent is built. To compile, use "
                 "agent.loss.compile(fullgraph=True); for other parts, build another agent."
@@ -139,12 +152,16 @@ class Agent(nn.Module):
                 f"Agent.update: batch must be a TensorDict, got {type(batch).__name__}. Use "
                 "TensorDict(batch, batch_size=[...])."
             )
-        for loss in self.loss.losses:
+        due = self.delays.due(self.step + 1)
+        for loss in due.losses:
             batch = self.noise.fill(batch, loss.draws(), loss.tensor_keys)
-        metrics: TensorDictBase = self.loss(batch)
+        metrics: TensorDictBase = due(batch)
         total = torch.stack([value for key, value in metrics.items() if key.startswith("loss")])
         self.optimizer.zero_grad(set_to_none=True)
         total.sum().backward()
+        if self.clip_norm is not None:
+            parameters = [parameter for _, parameter in self.trained_parameters()]
+            nn.utils.clip_grad_norm_(parameters, self.clip_norm, foreach=True)
         self._update_targets(after_step=False)
         self.optimizer.step()
         self._update_targets(after_step=True)
@@ -159,9 +176,11 @@ class Agent(nn.Module):
         return self.policy.act(observation, noise)
 
     def _update_targets(self, *, after_step: bool) -> None:
-        for target in self.targets.values():
-            if cast("TargetNetwork", target).after_step == after_step:
-                cast("TargetNetwork", target).update()
+        update = self.step + 1
+        for each in self.targets.values():
+            target = cast("TargetNetwork", each)
+            if target.after_step == after_step and update % target.every == 0:
+                target.update()
 
     def _apply(self, fn: Callable[[Tensor], Tensor], *args: bool, **kwargs: bool) -> Agent:
         super()._apply(fn, *args, **kwargs)  # type: ignore[no-untyped-call]

@@ -24,7 +24,8 @@ from functools import partial
 import torch
 
 from flowpolicy.agents.agent import Agent
-from flowpolicy.functional import Aggregation, Scale, mean_value, unit_scale
+from flowpolicy.agents.horizon import chunk_width
+from flowpolicy.functional import Aggregation, Scale, inverse_mean_abs, mean_value
 from flowpolicy.losses import DPGLoss, FlowMatchingLoss, TDLoss
 from flowpolicy.modules import CriticEnsemble, TargetNetwork, VelocityField
 from flowpolicy.samplers import EulerSampler
@@ -34,27 +35,32 @@ def fbrac(
     obs_dim: int,
     act_dim: int,
     *,
+    horizon: int = 1,
     hidden: Sequence[int] = (512,) * 4,
     flow_steps: int = 10,
-    alpha: float = 100.0,
+    critics: int = 2,
+    alpha: float = 1.0,
     discount: float = 0.99,
     tau: float = 0.005,
     aggregation: Aggregation = mean_value,
-    scale: Scale = unit_scale,
+    scale: Scale = inverse_mean_abs,
     lr: float = 3e-4,
 ) -> Agent:
     """Flow behaviour-regularised actor-critic.
 
     Args:
         obs_dim: ``O``.
-        act_dim: ``A``.
+        act_dim: ``A`` of the environment.
+        horizon: ``h``, environment steps in an action chunk; actions are then ``[*B, h A]``.
         hidden: hidden sizes of every network.
         flow_steps: Euler steps from noise to action.
-        alpha: strength of the behaviour term, 1 to 300 without a scale.
+        critics: the number of critics.
+        alpha: strength of the behaviour term; 1 to 300 without a scale.
         discount: per environment step.
         tau: speed of the target critics.
         aggregation: of the target critics.
-        scale: of the critics' term.
+        scale: of the critics' term; ``inverse_mean_abs`` is independent of the rewards' scale,
+            ``unit_scale`` what the papers' runs used.
         lr: Adam's learning rate.
 
     Example:
@@ -62,9 +68,10 @@ def fbrac(
         >>> sorted(fp.agents.fbrac(3, 2, hidden=(16,)).networks)
         ['critic', 'field']
     """
+    act_dim = chunk_width("fbrac", act_dim, horizon)
     field = VelocityField(obs_dim, act_dim, hidden)
     flow = EulerSampler(field, flow_steps)
-    critic = CriticEnsemble(obs_dim, act_dim, hidden)
+    critic = CriticEnsemble(obs_dim, act_dim, hidden, size=critics)
     target = TargetNetwork(critic, tau)
     return Agent(
         policy=flow,

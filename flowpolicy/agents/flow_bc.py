@@ -16,6 +16,7 @@ from functools import partial
 import torch
 
 from flowpolicy.agents.agent import Agent
+from flowpolicy.agents.horizon import chunk_width
 from flowpolicy.losses import FlowMatchingLoss
 from flowpolicy.modules import VelocityField
 from flowpolicy.samplers import EulerSampler
@@ -25,6 +26,7 @@ def flow_bc(
     obs_dim: int,
     act_dim: int,
     *,
+    horizon: int = 1,
     hidden: Sequence[int] = (512,) * 4,
     flow_steps: int = 10,
     lr: float = 3e-4,
@@ -33,7 +35,8 @@ def flow_bc(
 
     Args:
         obs_dim: ``O``.
-        act_dim: ``A``.
+        act_dim: ``A`` of the environment.
+        horizon: ``h``, environment steps in an action chunk; actions are then ``[*B, h A]``.
         hidden: hidden sizes of the field.
         flow_steps: Euler steps from noise to action.
         lr: Adam's learning rate.
@@ -43,6 +46,7 @@ def flow_bc(
         >>> list(fp.agents.flow_bc(3, 2, hidden=(16,)).networks)
         ['field']
     """
+    act_dim = chunk_width("flow_bc", act_dim, horizon)
     field = VelocityField(obs_dim, act_dim, hidden)
     return Agent(
         policy=EulerSampler(field, flow_steps),

@@ -11,11 +11,14 @@ r"""Flow Q-learning.
             Q_k(s, \mathrm{clip}(\mu_\omega(s, z))) \big\rangle_B
 
 A flow clones the data; a one-step policy is distilled from it with the same noise and climbs the
-critics. Only the one-step policy acts.
+critics. Only the one-step policy acts. With ``target_error``, alpha is learned: it moves until the
+distillation error stays at that target.
 
 Source: Park, Li, Levine, "Flow Q-learning", ICML 2025, arXiv 2502.02538, and the authors' code.
 
-Differences from the authors' code: none in the update. Their metric ``mse``, which costs a network
+Differences from the authors' code: the critics' term is scaled by default, so that one alpha fits
+rewards of any size; ``scale=unit_scale`` is theirs, with an alpha of 10 to 30,000, and so are the
+presets. Otherwise none in the update. Their metric ``mse``, which costs a network
 pass of its own, is not computed.
 """
 
@@ -27,9 +30,16 @@ from functools import partial
 import torch
 
 from flowpolicy.agents.agent import Agent
-from flowpolicy.functional import Aggregation, Scale, mean_value, unit_scale
-from flowpolicy.losses import DistillLoss, DPGLoss, FlowMatchingLoss, TDLoss
-from flowpolicy.modules import CriticEnsemble, OneStepActor, TargetNetwork, VelocityField
+from flowpolicy.agents.horizon import chunk_width
+from flowpolicy.functional import Aggregation, Scale, inverse_mean_abs, mean_value
+from flowpolicy.losses import DistillLoss, DPGLoss, DualLoss, FlowMatchingLoss, TDLoss
+from flowpolicy.modules import (
+    CriticEnsemble,
+    LearnedCoefficient,
+    OneStepActor,
+    TargetNetwork,
+    VelocityField,
+)
 from flowpolicy.samplers import EulerSampler
 
 
@@ -37,28 +47,36 @@ def fql(
     obs_dim: int,
     act_dim: int,
     *,
+    horizon: int = 1,
     hidden: Sequence[int] = (512,) * 4,
     flow_steps: int = 10,
-    alpha: float = 10.0,
+    critics: int = 2,
+    alpha: float = 1.0,
+    target_error: float | None = None,
     discount: float = 0.99,
     tau: float = 0.005,
     aggregation: Aggregation = mean_value,
-    scale: Scale = unit_scale,
+    scale: Scale = inverse_mean_abs,
     lr: float = 3e-4,
 ) -> Agent:
     """Flow Q-learning.
 
     Args:
         obs_dim: ``O``.
-        act_dim: ``A``.
+        act_dim: ``A`` of the environment.
+        horizon: ``h``, environment steps in an action chunk; actions are then ``[*B, h A]``.
         hidden: hidden sizes of every network.
         flow_steps: Euler steps from noise to action.
-        alpha: strength of the behaviour constraint; 10 to 30,000 without a scale, 0.03 to 10 with
-            ``inverse_mean_abs``.
+        critics: the number of critics.
+        alpha: strength of the behaviour constraint; 0.03 to 10 with ``inverse_mean_abs``, 10 to
+            30,000 without a scale.
+        target_error: the mean squared error per action dimension that the policy may have against
+            its clone; alpha then starts at its value and is learned.
         discount: per environment step.
         tau: speed of the target critics.
         aggregation: of the target critics; ``min_value`` for adroit and antmaze-large and -giant.
-        scale: of the critics' term; ``inverse_mean_abs`` is independent of the rewards' scale.
+        scale: of the critics' term; ``inverse_mean_abs`` is independent of the rewards' scale,
+            ``unit_scale`` what the papers' runs used.
         lr: Adam's learning rate.
 
     Example:
@@ -66,18 +84,22 @@ def fql(
         >>> sorted(fp.agents.fql(3, 2, hidden=(16,)).networks)
         ['actor', 'critic', 'field']
     """
+    act_dim = chunk_width("fql", act_dim, horizon)
     field = VelocityField(obs_dim, act_dim, hidden)
     flow = EulerSampler(field, flow_steps)
     actor = OneStepActor(obs_dim, act_dim, hidden)
-    critic = CriticEnsemble(obs_dim, act_dim, hidden)
+    critic = CriticEnsemble(obs_dim, act_dim, hidden, size=critics)
     target = TargetNetwork(critic, tau)
+    strength = alpha if target_error is None else LearnedCoefficient(alpha)
+    distill = DistillLoss(actor, teacher=flow, coefficient=strength)
     return Agent(
         policy=actor,
         losses=[
             TDLoss(critic, target, next_actor=actor, discount=discount, aggregation=aggregation),
             FlowMatchingLoss(field),
-            DistillLoss(actor, teacher=flow, coefficient=alpha),
+            distill,
             DPGLoss(actor, critic, scale=scale),
+            *(() if target_error is None else (DualLoss(distill, limit=target_error),)),
         ],
         optimizer=partial(torch.optim.Adam, lr=lr, fused=True),
         actors={"flow": flow},

@@ -33,6 +33,7 @@ import torch
 
 from flowpolicy.agents.agent import Agent
 from flowpolicy.agents.blend import Blend
+from flowpolicy.agents.horizon import chunk_width
 from flowpolicy.errors import ConfigError
 from flowpolicy.functional import Aggregation, inverse_mean_abs, mean_value
 from flowpolicy.losses import DistillLoss, DPGLoss, FlowMatchingLoss, TDLoss
@@ -56,6 +57,7 @@ def gfp(
     obs_dim: int,
     act_dim: int,
     *,
+    horizon: int = 1,
     hidden: Sequence[int] = (512,) * 4,
     flow_steps: int = 10,
     alpha: float = 1.0,
@@ -72,7 +74,8 @@ def gfp(
 
     Args:
         obs_dim: ``O``.
-        act_dim: ``A``.
+        act_dim: ``A`` of the environment.
+        horizon: ``h``, environment steps in an action chunk; actions are then ``[*B, h A]``.
         hidden: hidden sizes of every network.
         flow_steps: Euler steps from noise to action.
         alpha: strength of the behaviour constraint, 0.01 to 10.
@@ -91,6 +94,7 @@ def gfp(
         >>> sorted(fp.agents.gfp(3, 2, hidden=(16,)).networks)
         ['actor', 'critic', 'field']
     """
+    act_dim = chunk_width("gfp", act_dim, horizon)
     for name, blend in (("bootstrap", bootstrap), ("reference", reference)):
         if not isinstance(blend, Blend):
             raise ConfigError(

@@ -26,6 +26,7 @@ from functools import partial
 import torch
 
 from flowpolicy.agents.agent import Agent
+from flowpolicy.agents.horizon import chunk_width
 from flowpolicy.functional import min_value
 from flowpolicy.losses import ExpectileLoss, FlowMatchingLoss, TDLoss
 from flowpolicy.modules import CriticEnsemble, TargetNetwork, ValueNetwork, VelocityField
@@ -36,8 +37,10 @@ def ifql(
     obs_dim: int,
     act_dim: int,
     *,
+    horizon: int = 1,
     hidden: Sequence[int] = (512,) * 4,
     flow_steps: int = 10,
+    critics: int = 2,
     expectile: float = 0.9,
     proposals: int = 32,
     discount: float = 0.99,
@@ -48,9 +51,11 @@ def ifql(
 
     Args:
         obs_dim: ``O``.
-        act_dim: ``A``.
+        act_dim: ``A`` of the environment.
+        horizon: ``h``, environment steps in an action chunk; actions are then ``[*B, h A]``.
         hidden: hidden sizes of every network.
         flow_steps: Euler steps from noise to action.
+        critics: the number of critics.
         expectile: ``kappa`` of the state value, in (0, 1).
         proposals: ``N``, how many actions the critics choose from.
         discount: per environment step.
@@ -62,9 +67,10 @@ def ifql(
         >>> sorted(fp.agents.ifql(3, 2, hidden=(16,)).networks)
         ['critic', 'field', 'value']
     """
+    act_dim = chunk_width("ifql", act_dim, horizon)
     field = VelocityField(obs_dim, act_dim, hidden)
     flow = EulerSampler(field, flow_steps)
-    critic = CriticEnsemble(obs_dim, act_dim, hidden)
+    critic = CriticEnsemble(obs_dim, act_dim, hidden, size=critics)
     value = ValueNetwork(obs_dim, hidden)
     target = TargetNetwork(critic, tau)
     return Agent(

@@ -15,6 +15,8 @@ from flowpolicy.agents.gfp import gfp
 from flowpolicy.agents.ifql import ifql
 from flowpolicy.errors import unknown_name
 from flowpolicy.functional import (
+    Pessimistic,
+    first_value,
     inverse_mean_abs,
     max_value,
     mean_value,
@@ -42,7 +44,12 @@ _BLENDS = {
 }
 
 NAMED_OPTIONS: dict[str, Mapping[str, Any]] = {
-    "aggregation": {"mean": mean_value, "min": min_value},
+    "aggregation": {
+        "first": first_value,
+        "mean": mean_value,
+        "min": min_value,
+        "pessimistic": Pessimistic(0.5),
+    },
     "scale": {"unit": unit_scale, "inverse_mean_abs": inverse_mean_abs},
     "bootstrap": _BLENDS,
     "reference": _BLENDS,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from torch import nn
 
@@ -18,8 +18,9 @@ def owned_networks(
     """Every network behind the losses and the actors, each once, by role.
 
     A network whose parameters all belong to others already (a sampler around a field, best-of-N
-    around a flow and a critic) is a view of those and gets no role. Smaller modules therefore come
-    first. Target networks are no networks of their own here.
+    around a flow and a critic) is a view of those and gets no role; of one that holds others' and
+    its own (an edit around a flow that no loss trains), the parts get roles. Smaller modules
+    therefore come first. Target networks are no networks of their own here.
 
     Raises:
         ConfigError: two networks in one role.
@@ -38,10 +39,7 @@ def owned_networks(
     covered = {id(p) for network in owned.values() for p in network.parameters()}
     covered |= {id(p) for target in all_targets(loss, actors) for p in target.parameters()}
     trained_roles = {id(network): role for role, network in reversed(list(loss.trained()))}
-    for fallback, network in candidates:
-        if all(id(p) in covered for p in network.parameters()):
-            continue
-        role = trained_roles.get(id(network), fallback)
+    for role, network in _uncovered(candidates, trained_roles, covered):
         if role in owned:
             raise ConfigError(
                 f"Agent: two different networks are called {role!r} "
@@ -49,8 +47,24 @@ def owned_networks(
                 f"Name them with networks={{'my_{role}': ..., ...}}."
             )
         owned[role] = network
-        covered |= {id(p) for p in network.parameters()}
     return owned
+
+
+def _uncovered(
+    candidates: Iterable[tuple[str, nn.Module]], trained_roles: Mapping[int, str], covered: set[int]
+) -> Iterator[tuple[str, nn.Module]]:
+    """The candidates, or their parts, that have parameters outside ``covered``, which grows."""
+    for fallback, network in candidates:
+        role = trained_roles.get(id(network), fallback)
+        known = [id(p) in covered for p in network.parameters()]
+        own = [id(p) in covered for p in network.parameters(recurse=False)]
+        if all(known):
+            continue
+        if not any(known) or not all(own):
+            yield role, network
+            covered |= {id(p) for p in network.parameters()}
+        else:
+            yield from _uncovered(network.named_children(), trained_roles, covered)
 
 
 def owned_targets(
@@ -82,4 +96,4 @@ def owned_targets(
 def all_targets(loss: SumLoss, actors: Iterable[Actor]) -> list[TargetNetwork]:
     """The target networks that losses read or actors ask, each once."""
     inside = [m for actor in actors for m in actor.modules() if isinstance(m, TargetNetwork)]
-    return list(dict.fromkeys([*loss.targets(), *inside]))
+    return list(dict.fromkeys([*loss.target_networks(), *inside]))

@@ -6,9 +6,11 @@ Per-sample results have shape ``[*B, 1]``; reductions over the batch happen in t
 from flowpolicy.functional.advantage_weight import advantage_weight as advantage_weight
 from flowpolicy.functional.aggregation import Aggregation as Aggregation
 from flowpolicy.functional.aggregation import Pessimistic as Pessimistic
+from flowpolicy.functional.aggregation import first_value as first_value
 from flowpolicy.functional.aggregation import max_value as max_value
 from flowpolicy.functional.aggregation import mean_value as mean_value
 from flowpolicy.functional.aggregation import min_value as min_value
+from flowpolicy.functional.dual import dual as dual
 from flowpolicy.functional.expectile import expectile_error as expectile_error
 from flowpolicy.functional.scale import Scale as Scale
 from flowpolicy.functional.scale import inverse_mean_abs as inverse_mean_abs

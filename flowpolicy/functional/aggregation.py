@@ -30,6 +30,23 @@ def mean_value(values: Tensor) -> Tensor:
     return values.mean(dim=0)
 
 
+def first_value(values: Tensor) -> Tensor:
+    r"""The first one's value, :math:`Q_1`, as in the policy loss of TD3.
+
+    Args:
+        values: ``[E, *B, 1]``.
+
+    Returns:
+        ``[*B, 1]``.
+
+    Example:
+        >>> import torch
+        >>> first_value(torch.tensor([[[1.0]], [[2.0]]]))
+        tensor([[1.]])
+    """
+    return values[0]
+
+
 def min_value(values: Tensor) -> Tensor:
     r"""The minimum over the first dimension, :math:`\min_k Q_k` (clipped double Q-learning).
 

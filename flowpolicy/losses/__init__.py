@@ -1,8 +1,10 @@
 """Losses: each trains exactly the network it names and reads every other through a frozen view."""
 
+from flowpolicy.losses.actor_loss import ActorLoss as ActorLoss
 from flowpolicy.losses.base import Loss as Loss
 from flowpolicy.losses.distill import DistillLoss as DistillLoss
 from flowpolicy.losses.dpg import DPGLoss as DPGLoss
+from flowpolicy.losses.dual import DualLoss as DualLoss
 from flowpolicy.losses.expectile import ExpectileLoss as ExpectileLoss
 from flowpolicy.losses.flow_matching import FlowMatchingLoss as FlowMatchingLoss
 from flowpolicy.losses.sum import SumLoss as SumLoss

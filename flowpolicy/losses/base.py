@@ -6,6 +6,7 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from typing import ClassVar, Literal
 
+import torch
 from tensordict import NestedKey, TensorDict, TensorDictBase
 from tensordict.nn import dispatch
 from torch import Tensor, nn
@@ -15,8 +16,10 @@ from torchrl.objectives import LossModule
 from flowpolicy.errors import ConfigError
 from flowpolicy.modules.drawing import with_draws
 from flowpolicy.modules.evaluated_batch import EvaluatedBatch
-from flowpolicy.modules.frozen import is_frozen, unfrozen
+from flowpolicy.modules.frozen import frozen, is_frozen, unfrozen
 from flowpolicy.modules.keys import BatchKeys
+from flowpolicy.modules.learned_coefficient import LearnedCoefficient
+from flowpolicy.modules.target_network import TargetNetwork
 from flowpolicy.paths.draws import Draw
 
 Reduction = Literal["mean", "sum", "none"]
@@ -41,10 +44,14 @@ class Loss(LossModule):
     Args:
         name: the loss is reported as ``loss_<name>``.
         coefficient: ``c``, at least 0. A buffer: ``loss.coefficient = 3.0`` changes it, also under
-            compilation.
+            compilation. Or a ``LearnedCoefficient``, which a ``DualLoss`` moves; the buffer is then
+            a factor of 1 beside it.
         reduction: ``"mean"``, ``"sum"`` or ``"none"`` over the batch. The reduction leaves
             out rows that a validity mask of TorchRL's samplers marks, and counts priority weights;
             metrics are of all rows, and a scale over the batch refuses padded ones.
+
+    Where the batch has an entry ``valid``, losses of the data's action count the other rows as zero
+    (their chunks would leave the trajectory), in a mean over all rows as in QAM's code.
 
     Raises:
         ConfigError: a negative or non-finite coefficient, or an unknown reduction.
@@ -52,7 +59,7 @@ class Loss(LossModule):
             use).
     """
 
-    role: ClassVar[str]
+    role: str
     """What the trained network is to the agent: its name in checkpoints unless the agent is told
     another."""
 
@@ -62,13 +69,24 @@ class Loss(LossModule):
     # LossModule would otherwise put policies into deterministic mode; noise is data here.
     deterministic_sampling_mode = ExplorationType.RANDOM
 
+    of_data_action: bool = False
+    """Whether it is about the action in the data, which may be an invalid chunk."""
+
     coefficient: Tensor
     metrics: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
-        self, name: str, *, coefficient: float = 1.0, reduction: Reduction = "mean"
+        self,
+        name: str,
+        *,
+        coefficient: float | LearnedCoefficient = 1.0,
+        reduction: Reduction = "mean",
     ) -> None:
         super().__init__()
+        self.learned_coefficient: LearnedCoefficient | None = None
+        if isinstance(coefficient, LearnedCoefficient):
+            self.learned_coefficient = frozen(coefficient)
+            coefficient = 1.0
         if not 0 <= coefficient < float("inf"):
             raise ConfigError(
                 f"{type(self).__name__}: coefficient must be finite and at least 0, got "
@@ -82,7 +100,8 @@ class Loss(LossModule):
         self.name = name
         self.reduction = reduction
         self.register_coeff_buffer("coefficient", float(coefficient))
-        self.out_keys = [f"loss_{name}", *(f"{name}_{metric}" for metric in self.metrics)]
+        metrics = [*self.metrics, *(() if self.learned_coefficient is None else ("coefficient",))]
+        self.out_keys = [f"loss_{name}", *(f"{name}_{metric}" for metric in metrics)]
 
     __repr__ = nn.Module.__repr__  # TensorDict's own leaves out extra_repr
 
@@ -126,6 +145,12 @@ class Loss(LossModule):
         self._refuse_padding(evaluated.batch)
         evaluated = evaluated.using(self.tensor_keys)
         per_sample, metrics = self.per_sample(evaluated)
+        if self.of_data_action:
+            per_sample = self._without_invalid(evaluated, per_sample)
+        if self.learned_coefficient is not None:
+            coefficient = self.learned_coefficient()
+            per_sample = coefficient.detach() * per_sample
+            metrics = {**metrics, "coefficient": coefficient}
         weights = self._maybe_get_priority_weight(evaluated.batch)
         if weights is not None:
             weights = weights.reshape(per_sample.shape)
@@ -146,6 +171,13 @@ class Loss(LossModule):
     def has_batch_statistic(self) -> bool:
         """Whether a number of the whole batch, such as lambda, enters the loss of each sample."""
         return False
+
+    def _without_invalid(self, evaluated: EvaluatedBatch, per_sample: Tensor) -> Tensor:
+        key = self.tensor_keys.valid
+        if evaluated.batch.get(key, None) is None:
+            return per_sample
+        valid = evaluated.read(type(self).__name__, key, 1)
+        return torch.where(valid.bool(), per_sample, 0.0)
 
     def _refuse_padding(self, batch: TensorDictBase) -> None:
         for key in self._loss_mask_keys():
@@ -168,6 +200,11 @@ class Loss(LossModule):
                 for each in several if isinstance(several, tuple | list) else ():
                     if is_frozen(each):
                         yield name.removesuffix("s"), unfrozen(each)
+
+    def target_networks(self) -> list[TargetNetwork]:
+        """The target networks that it reads, also within samplers and actors, each once."""
+        parts = [part for _, network in self.frozen_networks() for part in network.modules()]
+        return list(dict.fromkeys(part for part in parts if isinstance(part, TargetNetwork)))
 
     def reset_parameters_recursive(self) -> None:
         """Initialise the trained network anew, layer by layer, by TorchRL's convention."""

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import ClassVar, final
 
-from tensordict import NestedKey
-from torch import Tensor, nn
+from torch import Tensor
 
 from flowpolicy.errors import ConfigError, require_sizes_match
 from flowpolicy.functional.squared_error import squared_error
-from flowpolicy.losses.base import Loss, Reduction
+from flowpolicy.losses.actor_loss import ActorLoss
+from flowpolicy.losses.base import Reduction
 from flowpolicy.modules.actor import Actor
 from flowpolicy.modules.evaluated_batch import EvaluatedBatch
 from flowpolicy.modules.frozen import frozen
+from flowpolicy.modules.learned_coefficient import LearnedCoefficient
 from flowpolicy.modules.parts import require_actor
-from flowpolicy.paths.draws import Draw
 
 
 @final
-class DistillLoss(Loss):
+class DistillLoss(ActorLoss):
     r"""Regresses an actor on a teacher's action for the same observation and the same noise.
 
     .. math::
@@ -34,7 +33,8 @@ class DistillLoss(Loss):
     Args:
         actor: the student.
         teacher: e.g. a flow with its sampler.
-        coefficient: ``c``, FQL's alpha: the strength of the behaviour constraint.
+        coefficient: ``c``, FQL's alpha: the strength of the behaviour constraint. Learned by a
+            ``DualLoss`` where it is a ``LearnedCoefficient``.
         reduction: over the batch.
         name: reported as ``loss_<name>``.
 
@@ -60,7 +60,6 @@ class DistillLoss(Loss):
     Source: Park, Li, Levine, "Flow Q-learning", ICML 2025, arXiv 2502.02538.
     """
 
-    role: ClassVar[str] = "actor"
     metrics: ClassVar[tuple[str, ...]] = ("error",)
 
     def __init__(
@@ -68,12 +67,11 @@ class DistillLoss(Loss):
         actor: Actor,
         teacher: Actor,
         *,
-        coefficient: float = 1.0,
+        coefficient: float | LearnedCoefficient = 1.0,
         reduction: Reduction = "mean",
         name: str = "distill",
     ) -> None:
-        super().__init__(name, coefficient=coefficient, reduction=reduction)
-        require_actor("DistillLoss", "actor", actor)
+        super().__init__(actor, name, coefficient=coefficient, reduction=reduction)
         require_actor("DistillLoss", "teacher", teacher)
         require_sizes_match("DistillLoss", actor=actor, teacher=teacher)
         if actor.noise_shape != teacher.noise_shape:
@@ -81,25 +79,10 @@ class DistillLoss(Loss):
                 "DistillLoss: student and teacher must share the noise, but the actor's "
                 f"noise_shape is {actor.noise_shape} and the teacher's {teacher.noise_shape}."
             )
-        self.actor_network = actor
         self.teacher = frozen(teacher)
-
-    @property
-    def network(self) -> nn.Module:
-        """The student."""
-        return self.actor_network
-
-    @property
-    def reads(self) -> tuple[NestedKey, ...]:
-        """The observation."""
-        return (self.tensor_keys.observation,)
-
-    def draws(self) -> Mapping[NestedKey, Draw]:
-        """The noise that student and teacher share."""
-        return {self.tensor_keys.noise: self.actor_network.noise_draw}
 
     def per_sample(self, evaluated: EvaluatedBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """The squared error of the unclipped action, ``[*B, 1]``."""
         taught = evaluated.policy_action(self.teacher).detach()
-        error = squared_error(evaluated.raw_action(self.actor_network), taught)
+        error = squared_error(evaluated.raw_action(self.actor), taught)
         return error, {"error": error.mean()}

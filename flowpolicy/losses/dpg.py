@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import ClassVar, final
 
-from tensordict import NestedKey
-from torch import Tensor, nn
+from torch import Tensor
 
 from flowpolicy.errors import require_sizes_match
 from flowpolicy.functional.aggregation import Aggregation, mean_value
 from flowpolicy.functional.scale import Scale, unit_scale
-from flowpolicy.losses.base import Loss, Reduction
+from flowpolicy.losses.actor_loss import ActorLoss
+from flowpolicy.losses.base import Reduction
 from flowpolicy.modules.actor import Actor
 from flowpolicy.modules.evaluated_batch import Critic, EvaluatedBatch
 from flowpolicy.modules.frozen import frozen
-from flowpolicy.modules.parts import (
-    require_actor,
-    require_critic,
-    require_function,
-)
-from flowpolicy.paths.draws import Draw
+from flowpolicy.modules.learned_coefficient import LearnedCoefficient
+from flowpolicy.modules.parts import require_aggregation, require_critic, require_function
 
 
 @final
-class DPGLoss(Loss):
+class DPGLoss(ActorLoss):
     r"""Moves an actor to actions that the critics value more.
 
     .. math::
@@ -68,7 +63,6 @@ class DPGLoss(Loss):
     1509.02971; as part of Park, Li, Levine, "Flow Q-learning", ICML 2025, arXiv 2502.02538.
     """
 
-    role: ClassVar[str] = "actor"
     metrics: ClassVar[tuple[str, ...]] = ("value", "scale")
 
     def __init__(
@@ -78,42 +72,26 @@ class DPGLoss(Loss):
         *,
         scale: Scale = unit_scale,
         aggregation: Aggregation = mean_value,
-        coefficient: float = 1.0,
+        coefficient: float | LearnedCoefficient = 1.0,
         reduction: Reduction = "mean",
         name: str = "dpg",
     ) -> None:
-        super().__init__(name, coefficient=coefficient, reduction=reduction)
-        require_actor("DPGLoss", "actor", actor)
+        super().__init__(actor, name, coefficient=coefficient, reduction=reduction)
         require_critic("DPGLoss", "critic", critic)
         require_sizes_match("DPGLoss", actor=actor, critic=critic)
         require_function("DPGLoss", "scale", scale, "inverse_mean_abs")
-        require_function("DPGLoss", "aggregation", aggregation, "mean_value")
-        self.actor_network = actor
+        require_aggregation("DPGLoss", aggregation, critic)
         self.critic = frozen(critic)
         self.scale = scale
         self.aggregation = aggregation
-
-    @property
-    def network(self) -> nn.Module:
-        """The actor."""
-        return self.actor_network
 
     @property
     def has_batch_statistic(self) -> bool:
         """Whether the scale is one."""
         return self.scale is not unit_scale
 
-    @property
-    def reads(self) -> tuple[NestedKey, ...]:
-        """The observation."""
-        return (self.tensor_keys.observation,)
-
-    def draws(self) -> Mapping[NestedKey, Draw]:
-        """The actor's noise."""
-        return {self.tensor_keys.noise: self.actor_network.noise_draw}
-
     def per_sample(self, evaluated: EvaluatedBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """Minus the scaled value, ``[*B, 1]``."""
-        value = self.aggregation(evaluated.policy_values(self.critic, self.actor_network))
+        value = self.aggregation(evaluated.policy_values(self.critic, self.actor))
         scale = self.scale(value)
         return -scale * value, {"value": value.mean(), "scale": scale}

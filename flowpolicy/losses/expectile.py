@@ -13,8 +13,8 @@ from flowpolicy.losses.base import Loss, Reduction
 from flowpolicy.modules.evaluated_batch import Critic, EvaluatedBatch
 from flowpolicy.modules.frozen import frozen
 from flowpolicy.modules.parts import (
+    require_aggregation,
     require_critic,
-    require_function,
     require_value,
 )
 from flowpolicy.modules.value_network import ValueNetwork
@@ -63,7 +63,8 @@ class ExpectileLoss(Loss):
     2021, arXiv 2110.06169.
     """
 
-    role: ClassVar[str] = "value"
+    role = "value"
+    of_data_action = True
     metrics: ClassVar[tuple[str, ...]] = ("mean", "min", "max", "target")
 
     def __init__(
@@ -83,7 +84,7 @@ class ExpectileLoss(Loss):
         require_value("ExpectileLoss", "value", value)
         require_critic("ExpectileLoss", "target", target)
         require_sizes_match("ExpectileLoss", value=value, target=target)
-        require_function("ExpectileLoss", "aggregation", aggregation, "min_value")
+        require_aggregation("ExpectileLoss", aggregation, target)
         self.value = value
         self.target = frozen(target)
         self.expectile = expectile

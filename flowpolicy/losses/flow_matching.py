@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar, final
+from typing import final
 
 from tensordict import NestedKey
 from torch import Tensor, nn
@@ -63,7 +63,8 @@ class FlowMatchingLoss(Loss):
     2512.03973.
     """
 
-    role: ClassVar[str] = "field"
+    role = "field"
+    of_data_action = True
 
     def __init__(
         self,

@@ -117,10 +117,11 @@ class SumLoss(LossModule):
         for loss in self.losses:
             loss.set_keys(**kwargs)
 
-    def targets(self) -> list[TargetNetwork]:
+    def target_networks(self) -> list[TargetNetwork]:
         """The target networks that the losses read, each once."""
-        found = [net for loss in self.losses for _, net in loss.frozen_networks()]
-        return list(dict.fromkeys(net for net in found if isinstance(net, TargetNetwork)))
+        return list(
+            dict.fromkeys(target for loss in self.losses for target in loss.target_networks())
+        )
 
     def trained(self) -> Iterator[tuple[str, nn.Module]]:
         """The networks that the losses train, with their roles."""

@@ -9,7 +9,6 @@ from torchrl.objectives import TargetNetUpdater
 from flowpolicy.errors import ConfigError
 from flowpolicy.losses.base import Loss
 from flowpolicy.losses.sum import SumLoss
-from flowpolicy.modules.target_network import TargetNetwork
 
 
 @final
@@ -36,18 +35,13 @@ class PolyakUpdater(TargetNetUpdater):
 
     def __init__(self, loss_module: SumLoss | Loss) -> None:
         # Not super().__init__: it looks for functional parameters named target_*_params.
-        found = (
-            loss_module.targets()
-            if isinstance(loss_module, SumLoss)
-            else [net for _, net in loss_module.frozen_networks() if isinstance(net, TargetNetwork)]
-        )
-        if not found:
+        self.targets = loss_module.target_networks()
+        if not self.targets:
             raise ConfigError(
                 f"PolyakUpdater: {type(loss_module).__name__} reads no TargetNetwork, so there is "
                 "nothing to update."
             )
         self.loss_module = loss_module
-        self.targets = list(dict.fromkeys(found))
         self.initialized = True
 
     def init_(self) -> None:

@@ -20,6 +20,7 @@ from flowpolicy.modules.frozen import frozen
 from flowpolicy.modules.keys import next_key
 from flowpolicy.modules.parts import (
     require_actor,
+    require_aggregation,
     require_critic,
     require_function,
     require_value,
@@ -87,7 +88,8 @@ class TDLoss(Loss):
     2512.03973.
     """
 
-    role: ClassVar[str] = "critic"
+    role = "critic"
+    of_data_action = True
     metrics: ClassVar[tuple[str, ...]] = ("mean", "min", "max", "next", "target")
 
     def __init__(
@@ -142,7 +144,7 @@ class TDLoss(Loss):
         optional = {"target": target, "next_value": next_value}
         parts |= {name: part for name, part in optional.items() if part is not None}
         require_sizes_match("TDLoss", critic=critic, **parts)
-        require_function("TDLoss", "aggregation", aggregation, "mean_value")
+        require_aggregation("TDLoss", aggregation, target)
         require_function("TDLoss", "combine", combine, "mean_value")
         self.critic = critic
         self.target = None if target is None else frozen(target)

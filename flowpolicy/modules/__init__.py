@@ -9,7 +9,9 @@ from flowpolicy.modules.from_current_observation import (
 )
 from flowpolicy.modules.frozen import frozen as frozen
 from flowpolicy.modules.keys import BatchKeys as BatchKeys
+from flowpolicy.modules.learned_coefficient import LearnedCoefficient as LearnedCoefficient
 from flowpolicy.modules.one_step_actor import OneStepActor as OneStepActor
+from flowpolicy.modules.stochastic_actor import StochasticActor as StochasticActor
 from flowpolicy.modules.target_network import TargetNetwork as TargetNetwork
 from flowpolicy.modules.time_embedding import TimeEmbedding as TimeEmbedding
 from flowpolicy.modules.value_network import ValueNetwork as ValueNetwork

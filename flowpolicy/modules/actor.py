@@ -67,6 +67,16 @@ class Actor(TensorDictModuleBase, ABC):
         """What ``act`` needs besides the observation."""
         return Draw(self.noise_shape, GaussianNoise())
 
+    @property
+    def trained(self) -> nn.Module:
+        """What a loss on its action trains: all of it, unless it holds a part fixed."""
+        return self
+
+    @property
+    def mode(self) -> Actor:
+        """The actor of its likeliest actions; itself where it is scored by sampling."""
+        return self
+
     @abstractmethod
     def raw(self, observation: Tensor, noise: Tensor) -> Tensor:
         """Before clipping: ``observation [*B, O], noise [*B, *noise_shape] -> [*B, A]``."""

@@ -14,6 +14,7 @@ from flowpolicy.modules.actor import Actor
 from flowpolicy.modules.critic_ensemble import CriticEnsemble
 from flowpolicy.modules.frozen import frozen, unfrozen
 from flowpolicy.modules.keys import BatchKeys, entry, next_key
+from flowpolicy.modules.stochastic_actor import StochasticActor
 from flowpolicy.modules.target_network import TargetNetwork
 from flowpolicy.modules.value_network import ValueNetwork
 from flowpolicy.modules.velocity_field import VelocityField
@@ -114,9 +115,19 @@ class EvaluatedBatch:
 
         def compute() -> Tensor:
             noise = self.noise(self.keys.noise, actor)
-            return actor.raw(self.observation(actor), noise)
+            if not isinstance(actor, StochasticActor):
+                return actor.raw(self.observation(actor), noise)
+            action, log_prob = actor.sample(self.observation(actor), noise)
+            self._results[self._key("log_prob", actor, actor)] = log_prob
+            return action
 
         return self._once("raw_action", actor, actor, compute, live=self._is_live(actor))
+
+    def log_prob(self, actor: StochasticActor) -> Tensor:
+        """The log-probability of what ``actor`` draws at the batch's observation and noise."""
+        actor = unfrozen(actor)
+        self.raw_action(actor)
+        return self._results[self._key("log_prob", actor, actor)]
 
     def policy_action(self, actor: Actor) -> Tensor:
         """The clipped action of ``actor``, ``[*B, A]`` in [-1, 1]."""
@@ -191,7 +202,7 @@ class EvaluatedBatch:
     # -- at most once --------------------------------------------------------------------------
 
     def _is_live(self, module: nn.Module) -> bool:
-        return id(module) in self._live
+        return id(module.trained if isinstance(module, Actor) else module) in self._live
 
     def _key(self, what: str, first: nn.Module, second: nn.Module) -> tuple[object, ...]:
         names = (self.keys.observation, self.keys.action, self.keys.noise)

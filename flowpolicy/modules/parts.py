@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from flowpolicy.errors import ConfigError
+from flowpolicy.functional.aggregation import Pessimistic
 from flowpolicy.modules.actor import Actor
 from flowpolicy.modules.frozen import unfrozen
 from flowpolicy.modules.target_network import TargetNetwork
@@ -10,7 +11,8 @@ from flowpolicy.modules.target_network import TargetNetwork
 
 def require_actor(owner: str, name: str, value: object) -> None:
     """Refuse what maps no (observation, noise) to an action."""
-    if not isinstance(unfrozen(value), Actor):
+    part = unfrozen(value)
+    if not isinstance(part.network if isinstance(part, TargetNetwork) else part, Actor):
         raise ConfigError(
             f"{owner}: {name} must be an Actor, got {_kind(value)}. Put a sampler around a "
             "velocity field, EulerSampler(field); derive a network of your own from fp.Actor."
@@ -39,6 +41,17 @@ def require_value(owner: str, name: str, value: object) -> None:
         raise ConfigError(
             f"{owner}: {name} must be a state value, got {_kind(value)}, which needs actions too. "
             "Pass a ValueNetwork."
+        )
+
+
+def require_aggregation(owner: str, value: object, critic: object) -> None:
+    """Refuse what is no function, and pessimism over a single critic."""
+    require_function(owner, "aggregation", value, "mean_value")
+    size = getattr(unfrozen(critic), "size", None)
+    if isinstance(value, Pessimistic) and value.rho > 0 and size == 1:
+        raise ConfigError(
+            f"{owner}: aggregation=Pessimistic({value.rho:g}) needs several critics to differ, but "
+            "the ensemble has size 1. Build CriticEnsemble(..., size=10), or use mean_value."
         )
 
 

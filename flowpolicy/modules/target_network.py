@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from typing import cast, final
+from typing import Any, final
 
 import torch
 from tensordict import TensorDictBase
 from tensordict.nn import TensorDictModuleBase
-from torch import Tensor, nn
+from torch import nn
 
-from flowpolicy.errors import ConfigError, require_instance
+from flowpolicy.errors import ConfigError, require_at_least, require_instance
 
 
 @final
@@ -20,7 +20,9 @@ class TargetNetwork(TensorDictModuleBase):
     .. math:: \bar\phi \leftarrow (1 - \tau)\,\bar\phi + \tau\,\phi
 
     It starts as an exact copy, its parameters never require gradient, and ``update`` is one fused
-    operation over all of them. As a TensorDict module it does what the copied network does.
+    operation over all of them. It is asked like the copied network (``values``, ``velocity``,
+    ``act``, ...), so it stands wherever that would: the target of a critic, of a field within a
+    sampler, of an actor. As a TensorDict module it does what the copied network does.
 
     Args:
         network: the online network; it is followed, not owned.
@@ -29,9 +31,11 @@ class TargetNetwork(TensorDictModuleBase):
             parameters, instead of before, towards those that the losses were evaluated with. The
             authors' code of FQL, GFP and QAM does the latter, TorchRL's recipes the former; they
             differ by a lag of one step.
+        every: ``Agent`` updates it in every n-th update only.
 
     Raises:
-        ConfigError: ``tau`` outside (0, 1], or a network that is no module with parameters.
+        ConfigError: ``tau`` outside (0, 1], ``every`` below 1, or a network that is no module with
+            parameters.
 
     Example:
         >>> import torch
@@ -47,7 +51,14 @@ class TargetNetwork(TensorDictModuleBase):
 
     __repr__ = nn.Module.__repr__  # TensorDict's own leaves out extra_repr
 
-    def __init__(self, network: nn.Module, tau: float = 0.005, *, after_step: bool = False) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        tau: float = 0.005,
+        *,
+        after_step: bool = False,
+        every: int = 1,
+    ) -> None:
         super().__init__()
         require_instance(
             "TargetNetwork",
@@ -65,6 +76,7 @@ class TargetNetwork(TensorDictModuleBase):
             raise ConfigError(f"TargetNetwork: tau must be in (0, 1], got {tau!r}.")
         self.tau = tau
         self.after_step = after_step
+        self.every = require_at_least("TargetNetwork", "every", every, 1)
         self.network = deepcopy(network).requires_grad_(False)
         self.in_keys = getattr(network, "in_keys", [])
         self.out_keys = getattr(network, "out_keys", [])
@@ -75,20 +87,14 @@ class TargetNetwork(TensorDictModuleBase):
         """The online network."""
         return self._source[0]
 
-    @property
-    def obs_dim(self) -> int:
-        """``O`` of the copied network."""
-        return cast("int", self.network.obs_dim)
-
-    @property
-    def act_dim(self) -> int:
-        """``A`` of the copied network."""
-        return cast("int", self.network.act_dim)
-
-    def values(self, *inputs: Tensor) -> Tensor:
-        """The copy's values, ``[E, *B, 1]`` for critics or ``[*B, 1]`` for a state value."""
-        values: Tensor = self.network.values(*inputs)  # type: ignore[operator]
-        return values
+    def __getattr__(self, name: str) -> Any:
+        """What it lacks itself is the copy's."""
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            if name.startswith("__") or "network" not in self.__dict__.get("_modules", {}):
+                raise
+            return getattr(self._modules["network"], name)
 
     @torch.no_grad()
     def update(self) -> None:
@@ -104,4 +110,4 @@ class TargetNetwork(TensorDictModuleBase):
 
     def extra_repr(self) -> str:
         """How it follows."""
-        return f"tau={self.tau}, after_step={self.after_step}"
+        return f"tau={self.tau}, after_step={self.after_step}, every={self.every}"

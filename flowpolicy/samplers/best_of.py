@@ -11,7 +11,7 @@ from flowpolicy.errors import require_at_least, require_sizes_match
 from flowpolicy.functional.aggregation import Aggregation, mean_value
 from flowpolicy.modules.actor import Actor
 from flowpolicy.modules.critic_ensemble import CriticEnsemble
-from flowpolicy.modules.parts import require_actor, require_critic
+from flowpolicy.modules.parts import require_actor, require_aggregation, require_critic
 from flowpolicy.modules.target_network import TargetNetwork
 
 
@@ -63,6 +63,7 @@ class BestOf(Actor):
         require_actor("BestOf", "actor", actor)
         require_critic("BestOf", "critic", critic)
         require_sizes_match("BestOf", actor=actor, critic=critic)
+        require_aggregation("BestOf", aggregation, critic)
         super().__init__(actor.obs_dim, actor.act_dim, (n, *actor.noise_shape))
         self.actor = actor
         self.critic = critic

@@ -13,8 +13,8 @@ from flowpolicy.functional.aggregation import Aggregation, mean_value
 from flowpolicy.modules.evaluated_batch import Critic, EvaluatedBatch
 from flowpolicy.modules.frozen import frozen
 from flowpolicy.modules.parts import (
+    require_aggregation,
     require_critic,
-    require_function,
     require_value,
 )
 from flowpolicy.modules.target_network import TargetNetwork
@@ -70,7 +70,7 @@ class AdvantageWeight(Weight):
         require_critic("AdvantageWeight", "critic", critic)
         require_value("AdvantageWeight", "value", value)
         require_sizes_match("AdvantageWeight", critic=critic, value=value)
-        require_function("AdvantageWeight", "aggregation", aggregation, "mean_value")
+        require_aggregation("AdvantageWeight", aggregation, critic)
         self.critic = frozen(critic)
         self.value = frozen(value)
         self.maximum = maximum

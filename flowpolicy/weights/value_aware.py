@@ -20,6 +20,7 @@ from flowpolicy.modules.frozen import frozen
 from flowpolicy.modules.keys import BatchKeys
 from flowpolicy.modules.parts import (
     require_actor,
+    require_aggregation,
     require_critic,
     require_function,
 )
@@ -101,8 +102,8 @@ class ValueAwareWeight(Weight):
             require_sizes_match("ValueAwareWeight", values=values, critic=critic, reference=each)
         require_critic("ValueAwareWeight", "values", values)
         require_critic("ValueAwareWeight", "critic", critic)
-        for name, function in (("combine", combine), ("aggregation", aggregation)):
-            require_function("ValueAwareWeight", name, function, "mean_value")
+        require_function("ValueAwareWeight", "combine", combine, "mean_value")
+        require_aggregation("ValueAwareWeight", aggregation, values)
         require_function("ValueAwareWeight", "scale", scale, "inverse_mean_abs")
         self.values = frozen(values)
         self.critic = frozen(critic)

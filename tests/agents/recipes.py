@@ -15,6 +15,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "fbrac": {},
     "flow_bc": {},
     "fql": {},
+    "fql+dual": {"target_error": 0.05},
     "gfp": {},
     "gfp+both": {"bootstrap": "mean", "reference": "min"},
     "ifql": {"proposals": 4},

@@ -19,6 +19,7 @@ ROLES = {
     "fbrac": {"critic", "field"},
     "flow_bc": {"field"},
     "fql": {"actor", "critic", "field"},
+    "fql+dual": {"actor", "critic", "distill_coefficient", "field"},
     "gfp": {"actor", "critic", "field"},
     "gfp+both": {"actor", "critic", "field"},
     "ifql": {"critic", "field", "value"},

@@ -17,6 +17,7 @@ TRAINS: dict[str, dict[str, set[str]]] = {
     "fbrac": CRITIC | CLONE | {"loss_dpg": {"field"}},
     "flow_bc": CLONE,
     "fql": CRITIC | CLONE | ACTOR,
+    "fql+dual": CRITIC | CLONE | ACTOR | {"loss_distill_dual": {"distill_coefficient"}},
     "gfp": CRITIC | CLONE | ACTOR,
     "gfp+both": CRITIC | CLONE | ACTOR,
     "ifql": CRITIC | CLONE | {"loss_value": {"value"}},
@@ -28,6 +29,7 @@ ASKED: dict[str, dict[str, int]] = {
     "fbrac": {"field": 1 + STEPS + STEPS, "critic": 2, "target": 1},
     "flow_bc": {"field": 1},
     "fql": {"field": 1 + STEPS, "actor": 2, "critic": 2, "target": 1},
+    "fql+dual": {"field": 1 + STEPS, "actor": 2, "critic": 2, "target": 1},
     # the target: next action, data action, reference action
     "gfp": {"field": 1 + STEPS, "actor": 2, "critic": 2, "target": 3},
     "gfp+both": {"field": 1 + STEPS + STEPS, "actor": 2, "critic": 2, "target": 4},

@@ -46,16 +46,20 @@ def test_every_preset_builds(name, family) -> None:
 @pytest.mark.parametrize(
     ("name", "env", "expected"),
     [
-        ("fql", "cube-single-play-singletask-task2-v0", {"alpha": 300}),
-        ("fql", "puzzle-4x4-play-singletask-v0", {"alpha": 1000}),
+        ("fql", "cube-single-play-singletask-task2-v0", {"alpha": 300, "scale": "unit"}),
+        ("fql", "puzzle-4x4-play-singletask-v0", {"alpha": 1000, "scale": "unit"}),
         (
             "fql",
             "antmaze-giant-navigate-v0",
-            {"alpha": 10, "discount": 0.995, "aggregation": "min"},
+            {"alpha": 10, "scale": "unit", "discount": 0.995, "aggregation": "min"},
         ),
-        ("fql", "humanoidmaze-medium-navigate-v0", {"alpha": 30, "discount": 0.995}),
-        ("fql", "antmaze-large-diverse-v2", {"alpha": 3}),
-        ("fql", "hammer-cloned-v1", {"alpha": 10000, "aggregation": "min"}),
+        (
+            "fql",
+            "humanoidmaze-medium-navigate-v0",
+            {"alpha": 30, "scale": "unit", "discount": 0.995},
+        ),
+        ("fql", "antmaze-large-diverse-v2", {"alpha": 3, "scale": "unit"}),
+        ("fql", "hammer-cloned-v1", {"alpha": 10000, "scale": "unit", "aggregation": "min"}),
         (
             "gfp",
             "antmaze-large-navigate-singletask-v0",
@@ -71,7 +75,7 @@ def test_every_preset_builds(name, family) -> None:
         ("gfp", "cube-single-play-v0", {"alpha": 10, "temperature": 0.1, "bootstrap": "mean"}),
         ("gfp", "scene-play-v0", {"alpha": 10, "temperature": 1e-3}),
         ("ifql", "antsoccer-arena-navigate-v0", {"proposals": 64, "discount": 0.995}),
-        ("fbrac", "puzzle-4x4-play-v0", {"alpha": 300}),
+        ("fbrac", "puzzle-4x4-play-v0", {"alpha": 300, "scale": "unit"}),
     ],
 )
 def test_published_values(name, env, expected) -> None:

@@ -23,6 +23,7 @@ from flowpolicy.checkpoint.policy import DeployedPolicy
 
 OBS, ACT = 3, 2
 HIDDEN = (8,)
+PARTS = ("field", "slow", "actor", "critic", "target", "value", "coefficient")
 SHAPES = [(), (4,), (2, 3)]
 BOTH = ("actor", "flow")
 
@@ -34,15 +35,15 @@ class Parts:
         with torch.random.fork_rng():
             torch.manual_seed(7)
             self.field = fp.VelocityField(OBS, ACT, HIDDEN)
+            self.slow = fp.TargetNetwork(self.field)
             self.flow = fp.EulerSampler(self.field, steps=3)
             self.actor = fp.OneStepActor(OBS, ACT, HIDDEN)
             self.critic = fp.CriticEnsemble(OBS, ACT, HIDDEN, size=2)
             self.target = fp.TargetNetwork(self.critic)
             self.value = fp.ValueNetwork(OBS, HIDDEN)
+            self.coefficient = fp.LearnedCoefficient(2.0)
             self.best_of = fp.BestOf(self.flow, self.critic, n=4)
-        self.networks = nn.ModuleDict(
-            {name: getattr(self, name) for name in ("field", "actor", "critic", "target", "value")}
-        )
+        self.networks = nn.ModuleDict({name: getattr(self, name) for name in PARTS})
         with torch.no_grad():  # a target that differs from its source, biases that are not zero
             for parameter in self.networks.parameters():
                 parameter.add_(
@@ -133,7 +134,15 @@ FACTORIES: dict[type, dict[str, Callable[[Parts], Any]]] = {
             p.field, weight=fp.AdvantageWeight(p.critic, p.value, temperature=1.0), **kw
         ),
     },
-    fp.DistillLoss: {"": lambda p, **kw: fp.DistillLoss(p.actor, teacher=p.flow, **kw)},
+    fp.DistillLoss: {
+        "": lambda p, **kw: fp.DistillLoss(p.actor, teacher=p.flow, **kw),
+        "target_teacher": lambda p, **kw: fp.DistillLoss(p.actor, fp.EulerSampler(p.slow, 3), **kw),
+    },
+    fp.DualLoss: {
+        "distill": lambda p, **kw: fp.DualLoss(
+            fp.DistillLoss(p.actor, p.flow, coefficient=p.coefficient), limit=0.05, **kw
+        ),
+    },
     fp.DPGLoss: {
         "": lambda p, **kw: fp.DPGLoss(p.actor, p.critic, **kw),
         "scaled": lambda p, **kw: fp.DPGLoss(
@@ -195,9 +204,13 @@ def build(cls: type, variant: str = "", parts: Parts | None = None, **options: A
 
 def cases(base: type, having: str = "") -> list[Any]:
     """Every variant of every implementation, as parameters of a test."""
+    return [case for cls in implementations(base, having) for case in variants(cls)]
+
+
+def variants(cls: type) -> list[Any]:
+    """Every variant of one class, as parameters of a test."""
     return [
         pytest.param(cls, variant, id=f"{cls.__name__}[{variant}]" if variant else cls.__name__)
-        for cls in implementations(base, having)
         for variant in FACTORIES.get(cls, {"": None})
     ]
 

@@ -12,9 +12,10 @@ from tensordict.nn import TensorDictModuleBase
 from torch.testing import assert_close
 
 import flowpolicy as fp
-from tests.contracts.factories import ACT, OBS, SHAPES, build, cases, observations
+from tests.contracts.factories import ACT, OBS, SHAPES, build, cases, observations, variants
 
-ALL = cases(TensorDictModuleBase, having="values")
+# A target has the methods of what it copies.
+ALL = [*cases(TensorDictModuleBase, having="values"), *variants(fp.TargetNetwork)]
 each_network = pytest.mark.parametrize(("cls", "variant"), ALL)
 
 

@@ -37,7 +37,9 @@ ACTION = torch.tensor([[0.5], [-0.5], [0.2], [0.0]], **DOUBLE)
 
 def linear_fbrac() -> tuple[fp.Agent, TensorDict]:
     """v(s, x, t) = c x + b and Q(s, a) = w a, both critics alike."""
-    agent = fp.agents.fbrac(1, 1, hidden=(), flow_steps=STEPS, alpha=ALPHA).double()
+    agent = fp.agents.fbrac(
+        1, 1, hidden=(), flow_steps=STEPS, alpha=ALPHA, scale=fp.unit_scale
+    ).double()
     set_linear(agent.networks["field"].net[0], [[0.0, C, 0.0]], [B0])
     for critic in (agent.networks["critic"], agent.targets["critic"].network):
         set_linear(critic.net[0], [[0.0, SLOPE]], [0.0])

@@ -22,6 +22,7 @@ def test_the_settings_are_those_that_are_promised():
         "hidden": (128, 128, 128),
         "flow_steps": 10,
         "alpha": 10.0,
+        "scale": "unit",
         "tau": 0.02,
         "lr": 1e-3,
     }
