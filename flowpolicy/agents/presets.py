@@ -49,7 +49,7 @@ def preset(name: str, env_id: str) -> dict[str, Any]:
 
     Example:
         >>> preset("fql", "cube-single-play-singletask-v0")
-        {'alpha': 300.0}
+        {'alpha': 300.0, 'scale': 'unit'}
 
     Source: FQL, IFQL, FBRAC: arXiv 2502.02538; GFP: arXiv 2512.03973; see the head of
     ``presets.toml``.
