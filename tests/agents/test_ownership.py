@@ -356,3 +356,57 @@ def test_a_weight_on_one_critic_evaluates_it_once() -> None:
     data = batch()
     weight.weight(data["observation"], data["action"])
     assert len(calls) == 2  # the data's action and the actor's
+
+
+# -- actors that hold a part fixed ---------------------------------------------------------------
+
+
+class Nudged(fp.Actor):
+    """A user's actor: a fixed flow and a small network beside it."""
+
+    def __init__(self, base: fp.Actor, nudge: fp.OneStepActor) -> None:
+        super().__init__(base.obs_dim, base.act_dim, base.noise_shape)
+        self.base, self.nudge = base, nudge
+
+    @property
+    def trained(self) -> fp.OneStepActor:
+        return self.nudge
+
+    def raw(self, observation: Tensor, noise: Tensor) -> Tensor:
+        with torch.no_grad():
+            start = self.base.act(observation, noise)
+        return start + 0.1 * self.nudge.raw(observation, start)
+
+
+@pytest.mark.parametrize("cloned", [True, False])
+@pytest.mark.parametrize("slow", [True, False])
+def test_a_fixed_part_is_owned_but_not_trained(cloned, slow) -> None:
+    p = Parts()
+    target = fp.TargetNetwork(p.field, tau=0.5)
+    actor = Nudged(fp.EulerSampler(target, 2) if slow else p.flow, p.actor)
+    losses = [fp.DPGLoss(actor, p.critic)]
+    if cloned or slow:  # a target needs its source
+        losses.append(fp.FlowMatchingLoss(p.field))
+    agent = fp.Agent(policy=actor, losses=losses)
+    assert set(agent.networks) == {"actor", "critic", "field" if cloned or slow else "base"}
+    assert set(agent.targets) == ({"field"} if slow else set())
+    assert list(agent.loss.losses[0].parameters()) == list(p.actor.parameters())
+    before = [q.clone() for q in p.field.parameters()]
+    agent.double().update(batch().double())
+    assert agent.act(torch.randn(4, OBS).double()).dtype == torch.float64
+    unchanged = all(
+        torch.equal(a.double(), b) for a, b in zip(before, p.field.parameters(), strict=True)
+    )
+    assert unchanged != (cloned or slow)
+    names = [name for name, _ in agent.named_parameters()]
+    assert len(names) == len({id(q) for q in agent.parameters()})
+
+
+def test_a_target_of_an_actor_bootstraps_and_follows() -> None:
+    p = Parts()
+    slow = fp.TargetNetwork(p.actor, tau=0.5)
+    target = fp.TargetNetwork(p.critic)
+    losses = [fp.TDLoss(p.critic, target, next_actor=slow), fp.DPGLoss(p.actor, p.critic)]
+    agent = fp.Agent(policy=p.actor, losses=losses)
+    assert dict(agent.targets) == {"actor": slow, "critic": target}
+    assert moved(slow, agent)
