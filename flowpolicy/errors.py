@@ -167,6 +167,22 @@ def require_at_least(owner: str, name: str, value: int, minimum: int) -> int:
     return int(value)
 
 
+def require_obs_dim(owner: str, obs_dim: int) -> int:
+    """Refuse an observation that is no vector, such as an image.
+
+    Example:
+        >>> require_obs_dim("ValueNetwork", (64, 64, 3))
+        Traceback (most recent call last):
+        flowpolicy.errors.ConfigError: ValueNetwork: obs_dim must be the width of a vector, got ...
+    """
+    if isinstance(obs_dim, Sequence) and not isinstance(obs_dim, str):
+        raise ConfigError(
+            f"{owner}: obs_dim must be the width of a vector, got {tuple(obs_dim)}. Images need an "
+            "encoder, which this library does not have: encode them to vectors first."
+        )
+    return require_at_least(owner, "obs_dim", obs_dim, 1)
+
+
 def require_hidden(owner: str, hidden: Sequence[int]) -> tuple[int, ...]:
     """Refuse hidden sizes that are not a sequence of whole numbers of at least 1.
 

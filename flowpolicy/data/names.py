@@ -60,6 +60,11 @@ class DatasetName:
     def require_known(self) -> None:
         """Refuse a name that OGBench does not have, with the nearest that it has."""
         known = available()
+        if self.full.removeprefix("visual-") in known and self.full not in known:
+            raise ConfigError(
+                f"{self.full!r} has images, which need an encoder that this library does not have. "
+                f"Use {self.full.removeprefix('visual-')!r}, the same task with vectors."
+            )
         if self.full not in known:
             families = [n for n in known if re.search(r"task\d", n) is None]
             pool = families if self.task is None else [n for n in known if n not in families]

@@ -16,6 +16,7 @@ from flowpolicy.errors import (
     require_dtype,
     require_floating,
     require_last_dim,
+    require_obs_dim,
     require_tensor,
 )
 from flowpolicy.modules.keys import entry
@@ -51,7 +52,7 @@ class Actor(TensorDictModuleBase, ABC):
         super().__init__()
         self.in_keys: list[NestedKey] = ["observation", "noise"]
         self.out_keys: list[NestedKey] = ["action"]
-        self.obs_dim = require_at_least(self.name, "obs_dim", obs_dim, 1)
+        self.obs_dim = require_obs_dim(self.name, obs_dim)
         self.act_dim = require_at_least(self.name, "act_dim", act_dim, 1)
         self.noise_shape = (self.act_dim,) if noise_shape is None else noise_shape
 

@@ -10,7 +10,12 @@ from tensordict import TensorDictBase
 from tensordict.nn import TensorDictModuleBase, dispatch
 from torch import Tensor
 
-from flowpolicy.errors import require_at_least, require_input, require_same_batch
+from flowpolicy.errors import (
+    require_at_least,
+    require_input,
+    require_obs_dim,
+    require_same_batch,
+)
 from flowpolicy.functional.aggregation import Aggregation, mean_value
 from flowpolicy.modules.keys import entry
 from flowpolicy.modules.mlp import Activation, like, mlp, tanh_gelu
@@ -64,7 +69,7 @@ class CriticEnsemble(TensorDictModuleBase):
         super().__init__()
         self.in_keys = ["observation", "action"]
         self.out_keys = ["state_action_values", "state_action_value"]
-        self.obs_dim = require_at_least("CriticEnsemble", "obs_dim", obs_dim, 1)
+        self.obs_dim = require_obs_dim("CriticEnsemble", obs_dim)
         self.act_dim = require_at_least("CriticEnsemble", "act_dim", act_dim, 1)
         self.size = require_at_least("CriticEnsemble", "size", size, 1)
         self.aggregation = aggregation

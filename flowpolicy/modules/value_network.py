@@ -9,7 +9,7 @@ from tensordict import TensorDictBase
 from tensordict.nn import TensorDictModuleBase, dispatch
 from torch import Tensor
 
-from flowpolicy.errors import require_at_least, require_input
+from flowpolicy.errors import require_input, require_obs_dim
 from flowpolicy.modules.keys import entry
 from flowpolicy.modules.mlp import Activation, like, mlp, tanh_gelu
 
@@ -50,7 +50,7 @@ class ValueNetwork(TensorDictModuleBase):
         super().__init__()
         self.in_keys = ["observation"]
         self.out_keys = ["state_value"]
-        self.obs_dim = require_at_least("ValueNetwork", "obs_dim", obs_dim, 1)
+        self.obs_dim = require_obs_dim("ValueNetwork", obs_dim)
         self.net = mlp(
             "ValueNetwork", self.obs_dim, 1, hidden, layer_norm=layer_norm, activation=activation
         )

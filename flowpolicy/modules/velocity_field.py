@@ -14,6 +14,7 @@ from flowpolicy.errors import (
     ConfigError,
     require_at_least,
     require_input,
+    require_obs_dim,
     require_same_batch,
 )
 from flowpolicy.modules.keys import entry
@@ -67,7 +68,7 @@ class VelocityField(TensorDictModuleBase):
         super().__init__()
         self.in_keys = ["observation", "x_t", "time"]
         self.out_keys = ["velocity"]
-        self.obs_dim = require_at_least("VelocityField", "obs_dim", obs_dim, 1)
+        self.obs_dim = require_obs_dim("VelocityField", obs_dim)
         self.act_dim = require_at_least("VelocityField", "act_dim", act_dim, 1)
         time_dim = _features(time_embedding)
         self.time_embedding = time_embedding

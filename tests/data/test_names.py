@@ -77,3 +77,9 @@ def test_a_name_of_another_form_is_answered_with_the_form(name):
 def test_an_unknown_name_is_answered_with_the_nearest(name, near):
     with pytest.raises(ConfigError, match=rf"unknown data set '{name}'; did you mean .*'{near}'"):
         DatasetName.parse(name).require_known()
+
+
+def test_images_need_an_encoder():
+    name = "visual-cube-single-play-singletask-task1-v0"
+    with pytest.raises(ConfigError, match=f"{name}' has images.*Use '{name[7:]}'"):
+        DatasetName.parse(name).require_known()

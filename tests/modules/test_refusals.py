@@ -39,6 +39,7 @@ def refuses(message: str, kind: type[Exception] = fp.ConfigError):
         (2.5, "obs_dim must be a whole number of at least 1, got 2.5."),
         (True, "obs_dim must be a whole number of at least 1, got True."),
         ("3", "obs_dim must be a whole number of at least 1, got '3'."),
+        ((64, 64, 9), "obs_dim must be the width of a vector, got (64, 64, 9). Images need an"),
     ],
 )
 def test_observations_have_a_whole_number_of_entries(name, obs_dim, told) -> None:
