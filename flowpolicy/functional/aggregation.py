@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from flowpolicy.errors import ConfigError
@@ -111,4 +113,7 @@ class Pessimistic:
 
     def __call__(self, values: Tensor) -> Tensor:
         """``[E, *B, 1] -> [*B, 1]``."""
-        return values.mean(dim=0) - self.rho * values.std(dim=0, correction=0)
+        mean = values.mean(dim=0)
+        # A norm, because its gradient is zero where all values agree; that of std is NaN.
+        deviation = torch.linalg.vector_norm(values - mean, dim=0) / math.sqrt(values.shape[0])
+        return mean - self.rho * deviation

@@ -42,6 +42,12 @@ def test_pessimism_of_one_member_is_its_value() -> None:
     assert F.Pessimistic(0.5)(members(3.0)).item() == 3.0
 
 
+def test_pessimism_has_a_gradient_where_all_members_agree() -> None:
+    values = members(2.0, 2.0, 2.0, 2.0).requires_grad_()
+    F.Pessimistic(0.5)(values).sum().backward()
+    assert values.grad.flatten().tolist() == [0.25] * 4
+
+
 @pytest.mark.parametrize("rho", [-0.1, math.inf, math.nan])
 def test_impossible_pessimism_is_refused(rho) -> None:
     with pytest.raises(fp.ConfigError, match="Pessimistic: rho must be finite and at least 0"):
