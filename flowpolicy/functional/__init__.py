@@ -3,6 +3,8 @@
 Per-sample results have shape ``[*B, 1]``; reductions over the batch happen in the losses.
 """
 
+from flowpolicy.functional.action_gradient import action_gradient as action_gradient
+from flowpolicy.functional.action_gradient import pullback as pullback
 from flowpolicy.functional.advantage_weight import advantage_weight as advantage_weight
 from flowpolicy.functional.aggregation import Aggregation as Aggregation
 from flowpolicy.functional.aggregation import Pessimistic as Pessimistic
