@@ -41,7 +41,7 @@ SETTINGS = TrainConfig(
         "tau": 0.02,
         "lr": 1e-3,
     },
-    updates=4000,
+    offline_steps=4000,
     batch_size=256,
     n_step=10,
     discount=0.995,
@@ -133,7 +133,7 @@ def run_demo(
     *,
     seeds: Sequence[int] = (0, 1),
     jobs: int = 2,
-    updates: int = SETTINGS.updates,
+    offline_steps: int = SETTINGS.offline_steps,
     episodes: int = SETTINGS.eval_episodes,
     progress: bool = True,
 ) -> DemoSummary:
@@ -143,7 +143,7 @@ def run_demo(
         out: Folder; an earlier demo there is moved to ``<out>-previous``.
         seeds: Seeds of training.
         jobs: How many seeds train at a time.
-        updates: Gradient steps per seed.
+        offline_steps: Gradient steps per seed.
         episodes: Episodes per evaluation, actor and seed.
         progress: Show progress bars.
 
@@ -154,7 +154,9 @@ def run_demo(
     folder = Path(out)
     _make_room(folder)
     config = SETTINGS.replace(
-        updates=updates, eval_episodes=episodes, eval_every=min(SETTINGS.eval_every, updates)
+        offline_steps=offline_steps,
+        eval_episodes=episodes,
+        eval_every=min(SETTINGS.eval_every, offline_steps),
     )
     folder.mkdir(parents=True)
     RunFolder(folder).write_json(_MARKER, config.to_dict())
@@ -218,7 +220,7 @@ def _report(summary: DemoSummary, config: TrainConfig) -> dict[str, Any]:
     return {
         "env": ENV,
         "seeds": list(summary.seeds),
-        "updates": config.updates,
+        "offline_steps": config.offline_steps,
         "seconds": round(summary.seconds, 1),
         **{
             {"policy": "fql", "flow": "clone"}[score.actor]: {

@@ -18,14 +18,14 @@ class Options:
         out: Folder to make; an earlier demo there is moved to <out>-previous.
         seeds: Seeds of training.
         jobs: How many seeds train at a time, one thread each.
-        updates: Gradient steps per seed.
+        offline_steps: Gradient steps per seed.
         episodes: Episodes per evaluation and seed.
     """
 
     out: Path = Path("runs/demo")
     seeds: tuple[int, ...] = (0, 1)
     jobs: int = 2
-    updates: int = 4000
+    offline_steps: int = 4000
     episodes: int = 20
 
 
@@ -40,14 +40,14 @@ def command(arguments: Sequence[str]) -> None:
     )
     say(
         "FQL on pointmaze-medium-navigate-singletask (task 1), "
-        f"{options.updates:,} updates, seeds {', '.join(map(str, options.seeds))}",
+        f"{options.offline_steps:,} updates, seeds {', '.join(map(str, options.seeds))}",
         "",
     )
     summary = run_demo(
         options.out,
         seeds=options.seeds,
         jobs=options.jobs,
-        updates=options.updates,
+        offline_steps=options.offline_steps,
         episodes=options.episodes,
     )
     say("", *_table(summary), "")

@@ -111,8 +111,8 @@ def described(documented: Any) -> dict[str, str]:
     """The descriptions in the ``Args:`` or ``Attributes:`` section of a docstring, by name.
 
     Example:
-        >>> described(TrainConfig)["updates"]
-        'Number of gradient steps.'
+        >>> described(TrainConfig)["offline_steps"]
+        'Number of gradient steps on the data.'
     """
     found: dict[str, str] = {}
     inside, name = False, ""

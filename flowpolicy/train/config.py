@@ -22,7 +22,7 @@ class TrainConfig:
         env: Data set and environment, by the data set's name; with data of your own, the
             environment to evaluate in, also by its id in gymnasium.
         options: Keyword arguments of the recipe.
-        updates: Number of gradient steps.
+        offline_steps: Number of gradient steps on the data.
         batch_size: Transitions per update.
         n_step: Steps of reward that a target sums.
         discount: Discount factor per environment step.
@@ -54,7 +54,7 @@ class TrainConfig:
     agent: str
     env: str
     options: Mapping[str, Any] = field(default_factory=dict)
-    updates: int = 100_000
+    offline_steps: int = 100_000
     batch_size: int = 256
     n_step: int = 1
     discount: float = 0.99
@@ -157,7 +157,7 @@ class TrainConfig:
 
 
 _LEAST = {
-    "updates": 1,
+    "offline_steps": 1,
     "batch_size": 1,
     "n_step": 1,
     "seed": 0,

@@ -141,7 +141,7 @@ class _Run:
         self.evaluations = CsvFile(self.folder.evaluations, EVALUATION_COLUMNS)
         self.tensorboard = TensorBoard(self.folder.path, enabled=config.tensorboard)
         label = f"{config.agent} seed {config.seed}"
-        self.progress = Progress(label, config.updates, position=position, visible=progress)
+        self.progress = Progress(label, config.offline_steps, position=position, visible=progress)
         self.started = time.perf_counter()
         self.logged_step = 0
 
@@ -151,10 +151,10 @@ class _Run:
         if config.eval_at_start:
             self.evaluate()
         clock = time.perf_counter()
-        while agent.step < config.updates:
+        while agent.step < config.offline_steps:
             metrics = agent.update(self.dataset.sample(config.batch_size, self.batches))
             step = agent.step
-            last = step == config.updates
+            last = step == config.offline_steps
             evaluates = last or _due(step, config.eval_every)
             saves = last or _due(step, config.checkpoint_every)
             if evaluates or saves or _due(step, config.log_every):

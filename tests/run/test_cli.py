@@ -34,7 +34,7 @@ QUICK = [
     "16",
     "--flow-steps",
     "2",
-    "--updates",
+    "--offline-steps",
     "10",
     "--batch-size",
     "8",
@@ -84,10 +84,10 @@ def test_train_writes_a_run_and_says_what_came_out(capsys):
 
 def test_a_configuration_is_where_the_next_run_starts(capsys):
     assert main(["train", "flow-bc", "--env", MAZE, "--out", "r", "--lr", "0.5", *QUICK]) == 0
-    again = ["train", "flow_bc", "--env", MAZE, "--config", "r/config.json", "--updates", "5"]
+    again = ["train", "flow_bc", "--env", MAZE, "--config", "r/config.json", "--offline-steps", "5"]
     assert main([*again, "--out", "s"]) == 0
     first, second = (json.loads(Path(f"{x}/config.json").read_text()) for x in "rs")
-    assert second == {**first, "updates": 5}
+    assert second == {**first, "offline_steps": 5}
     assert main(["train", "fql", "--env", MAZE, "--config", "r/config.json", "--out", "t"]) == 2
     assert (
         "error: --config r/config.json is of agent flow_bc, not of fql" in capsys.readouterr().err
@@ -103,7 +103,10 @@ def test_a_configuration_is_where_the_next_run_starts(capsys):
         (["train", "fgl", "--env", MAZE], "unknown agent 'fgl'; did you mean 'fql'"),
         (["train"], "which agent? flowpolicy train <agent> --env <id>"),
         (["train", "fql", "--env", "cube-singel-play-singletask-v0"], "'cube-single-play-single"),
-        (["train", "fql", "--env", MAZE, "--updates", "0"], "updates must be at least 1, got 0"),
+        (
+            ["train", "fql", "--env", MAZE, "--offline-steps", "0"],
+            "offline_steps must be at least 1, got 0",
+        ),
         (["train", "fql", "--env", MAZE, "--lr", "nan"], "lr must be finite, got nan"),
         (["train", "fql", "--env", MAZE, "--lr", "-1"], "lr must be above 0, got -1"),
         (["train", "fql", "--env", MAZE, "--device", "gpu"], "unknown device 'gpu'"),
@@ -131,7 +134,7 @@ def test_what_cannot_work_ends_in_one_line_and_2(arguments, message, capsys):
 def test_options_that_do_not_exist_end_in_2(capsys):
     assert main(["train", "fql", "--env", MAZE, "--alfa", "1"]) == 2
     assert "alfa" in capsys.readouterr().err
-    assert main(["train", "fql", "--env", MAZE, "--updates", "many"]) == 2
+    assert main(["train", "fql", "--env", MAZE, "--offline-steps", "many"]) == 2
     assert main(["train", "fql"]) == 2
 
 
@@ -149,7 +152,10 @@ def test_an_existing_folder_ends_in_2(capsys):
     [
         ("[1, 2]", "--config c.json must hold a JSON object, got list"),
         ("null", "--config c.json must hold a JSON object, got NoneType"),
-        ('{"agent": "fql", "env": "x", "updates": "many"}', "updates must be a whole number"),
+        (
+            '{"agent": "fql", "env": "x", "offline_steps": "many"}',
+            "offline_steps must be a whole number",
+        ),
         ('{"agent": "fql", "env": "x", "options": 3}', "options must be a table of options"),
     ],
 )
@@ -346,7 +352,7 @@ def test_a_gif_of_the_policy(finished_run):
 )
 def test_a_signal_saves_and_ends_cleanly(tmp_path, number, code):
     command = [sys.executable, "-m", "flowpolicy", "train", "fql", "--env", MAZE, "--out", "r"]
-    options = [*QUICK, "--updates", "1000000", "--log-every", "10"]
+    options = [*QUICK, "--offline-steps", "1000000", "--log-every", "10"]
     with subprocess.Popen(
         [*command, *options],
         env={**os.environ, "PYTHONPATH": str(ROOT)},

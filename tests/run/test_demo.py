@@ -26,7 +26,7 @@ def test_the_settings_are_those_that_are_promised():
         "tau": 0.02,
         "lr": 1e-3,
     }
-    assert (SETTINGS.updates, SETTINGS.batch_size) == (4000, 256)
+    assert (SETTINGS.offline_steps, SETTINGS.batch_size) == (4000, 256)
     assert Path(SETTINGS.data_root).joinpath("pointmaze-medium-navigate-v0.npz").is_file()
     assert (SETTINGS.n_step, SETTINGS.discount) == (10, 0.995)
 
@@ -39,9 +39,9 @@ def test_the_demo_writes_table_picture_and_summary(tmp_path, monkeypatch):
     monkeypatch.setattr(flowpolicy.demo, "SETTINGS", quick)
     monkeypatch.setattr(flowpolicy.demo, "CLONE_STEPS", 30)
     out = tmp_path / "demo"
-    summary = run_demo(out, seeds=(0,), updates=20, episodes=2, progress=False)
+    summary = run_demo(out, seeds=(0,), offline_steps=20, episodes=2, progress=False)
     saved = json.loads(summary.path.read_text())
-    assert (saved["env"], saved["updates"], saved["seeds"]) == (ENV, 20, [0])
+    assert (saved["env"], saved["offline_steps"], saved["seeds"]) == (ENV, 20, [0])
     assert saved["seconds"] > 0
     assert saved["versions"]["packages"]["torch"]
     for policy in ("fql", "clone"):

@@ -84,7 +84,7 @@ def test_the_curve_is_a_picture(finished_run):
 def test_the_data_are_named_with_their_origin(finished_run, out):
     assert finished_run.read_json("data.json")["origin"] == "embedded"
     said = []
-    config = TINY.replace(updates=1, eval_actors=("policy",))
+    config = TINY.replace(offline_steps=1, eval_actors=("policy",))
     train(config, out, progress=False, announce=said.append)
     assert said == [f"data: {MAZE} (embedded), 189,815 transitions in windows of up to 2 steps"]
 
@@ -120,7 +120,11 @@ def test_own_data_with_actions_in_their_own_units(out):
         pendulum_data(), info=DatasetInfo(name="swing"), action_low=-2, action_high=2
     )
     config = TINY.replace(
-        env="Pendulum-v1", updates=5, eval_episodes=1, checkpoint_every=0, eval_actors=("policy",)
+        env="Pendulum-v1",
+        offline_steps=5,
+        eval_episodes=1,
+        checkpoint_every=0,
+        eval_actors=("policy",),
     )
     said = []
     folder = train(config, out, dataset=dataset, progress=False, announce=said.append)
@@ -154,7 +158,7 @@ def test_own_data_of_another_environment_are_refused(out):
 
 @pytest.mark.timeout(300)
 def test_seeds_say_once_what_each_of_them_would_say(out):
-    config = TINY.replace(n_step=600, updates=1, eval_episodes=1, eval_actors=("policy",))
+    config = TINY.replace(n_step=600, offline_steps=1, eval_episodes=1, eval_actors=("policy",))
     said = []
     with pytest.warns(UserWarning, match=r"n_step: \d\d% of the rows of .* are dropped") as heard:
         train_seeds(config, (0, 1), out, progress=False, announce=said.append)
@@ -190,7 +194,7 @@ def test_versions_tell_with_what(finished_run):
 
 
 def test_the_same_seed_gives_the_same_run(out):
-    config = TINY.replace(eval_every=0, eval_episodes=1, checkpoint_every=0, updates=6)
+    config = TINY.replace(eval_every=0, eval_episodes=1, checkpoint_every=0, offline_steps=6)
     folders = [train(config, out.with_name(name), progress=False) for name in ("a", "b")]
     one, two = (folder.checkpoints.read().files for folder in folders)
     assert one["model.safetensors"] == two["model.safetensors"]
@@ -250,14 +254,14 @@ def test_metrics_are_read_only_now_and_then(out, monkeypatch):
     reads = []
     tolist = torch.Tensor.tolist
     monkeypatch.setattr(torch.Tensor, "tolist", lambda x: reads.append(1) or tolist(x))
-    config = TINY.replace(updates=20, log_every=10, eval_every=0, checkpoint_every=0)
+    config = TINY.replace(offline_steps=20, log_every=10, eval_every=0, checkpoint_every=0)
     train(config, out, progress=False)
     assert len(reads) == 2
 
 
 @pytest.mark.timeout(300)
 def test_seeds_are_trained_in_processes_and_shown_together(out):
-    config = TINY.replace(updates=10, eval_actors=("policy",))
+    config = TINY.replace(offline_steps=10, eval_actors=("policy",))
     folder = train_seeds(config, (0, 3), out, jobs=2, progress=False)
     assert [seed.path.name for seed in folder.seeds()] == ["seed_0", "seed_3"]
     assert [seed.config()["seed"] for seed in folder.seeds()] == [0, 3]
@@ -300,11 +304,11 @@ def test_configuration_survives_json():
         ({"options": [1]}, r"options must be a table of options, got \[1\]"),
         ({"device": "gpu"}, "unknown device 'gpu'; devices are called cpu, cuda, cuda:0"),
         ({"device": 3}, "device must be a text, got 3"),
-        ({"updates": "many"}, "updates must be a whole number, got 'many'"),
+        ({"offline_steps": "many"}, "offline_steps must be a whole number, got 'many'"),
         ({"seed": True}, "seed must be a whole number, got True"),
         ({"discount": None}, "discount must be a number, got None"),
         ({"eval_actors": "policy"}, "eval_actors must be a list of names, got 'policy'"),
-        ({"updates": 0}, "updates must be at least 1, got 0"),
+        ({"offline_steps": 0}, "offline_steps must be at least 1, got 0"),
         ({"batch_size": -1}, "batch_size must be at least 1, got -1"),
         ({"discount": 1.5}, r"discount must lie in \(0, 1\], got 1.5"),
         ({"discount": float("nan")}, r"discount must lie in \(0, 1\], got nan"),
@@ -317,8 +321,8 @@ def test_impossible_configurations_are_refused(changes, message):
 
 
 def test_unknown_and_missing_keys_are_refused():
-    with pytest.raises(ConfigError, match="unknown training option 'updats'; did you mean"):
-        TrainConfig.from_dict({"agent": "fql", "env": MAZE, "updats": 3})
+    with pytest.raises(ConfigError, match="unknown training option 'ofline_steps'; did you mean"):
+        TrainConfig.from_dict({"agent": "fql", "env": MAZE, "ofline_steps": 3})
     with pytest.raises(ConfigError, match="the configuration lacks 'env'"):
         TrainConfig.from_dict({"agent": "fql"})
 
