@@ -39,6 +39,7 @@ from flowpolicy.losses import Loss as Loss
 from flowpolicy.losses import PolyakUpdater as PolyakUpdater
 from flowpolicy.losses import SumLoss as SumLoss
 from flowpolicy.losses import TDLoss as TDLoss
+from flowpolicy.losses import ValueLoss as ValueLoss
 from flowpolicy.modules import Actor as Actor
 from flowpolicy.modules import BatchKeys as BatchKeys
 from flowpolicy.modules import ChunkPolicy as ChunkPolicy

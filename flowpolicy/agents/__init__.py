@@ -2,6 +2,7 @@
 
 from flowpolicy.agents.agent import Agent as Agent
 from flowpolicy.agents.blend import Blend as Blend
+from flowpolicy.agents.fawac import fawac as fawac
 from flowpolicy.agents.fbrac import fbrac as fbrac
 from flowpolicy.agents.flow_bc import flow_bc as flow_bc
 from flowpolicy.agents.fql import fql as fql

@@ -12,8 +12,13 @@ One flow clones the data and climbs the critics, with gradient through all of it
 the final clip.
 
 Source: the baseline FBRAC of Park, Li, Levine, "Flow Q-learning", ICML 2025, arXiv 2502.02538,
-equation 6 (no code of theirs); coefficients of the form ``-Q / alpha`` elsewhere are this times a
-constant, which Adam removes.
+equation 6 (no code of theirs); also in the released code of Li, Levine, "Q-learning with adjoint
+matching", ICLR 2026, arXiv 2601.14234.
+
+Differences from the authors' code: that of the second paper divides the critics' term by alpha and
+leaves the flow's alone, which is this loss over alpha. Adam removes a constant factor up to its
+epsilon, so its alphas (0.03 to 100) serve here as they are, with ``scale=unit_scale``,
+``critics=10`` and ``aggregation=Pessimistic(0.5)``.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from typing import Any
 
 from flowpolicy.agents.agent import Agent
 from flowpolicy.agents.blend import Blend
+from flowpolicy.agents.fawac import fawac
 from flowpolicy.agents.fbrac import fbrac
 from flowpolicy.agents.flow_bc import flow_bc
 from flowpolicy.agents.fql import fql
@@ -26,6 +27,7 @@ from flowpolicy.functional import (
 from flowpolicy.modules import FromCurrentObservation
 
 RECIPES: dict[str, Callable[..., Agent]] = {
+    "fawac": fawac,
     "fbrac": fbrac,
     "flow_bc": flow_bc,
     "fql": fql,

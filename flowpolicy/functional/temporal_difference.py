@@ -38,13 +38,16 @@ def td_target(
 
 
 def td_error(values: Tensor, target: Tensor) -> Tensor:
-    r"""Squared error of every critic against one shared target, averaged over the ensemble.
+    r"""Squared error of every critic, averaged over the ensemble.
 
-    .. math:: e = \frac{1}{E} \sum_{k=1}^{E} (Q_k - y)^2
+    .. math:: e = \frac{1}{E} \sum_{k=1}^{E} (Q_k - y_k)^2
+
+    The target is one for all critics, or each critic has its own. Which side is trained is up to
+    the caller.
 
     Args:
         values: ``[E, *B, 1]``.
-        target: ``[*B, 1]``.
+        target: ``[*B, 1]``, or ``[E, *B, 1]`` with one of each critic's own.
 
     Returns:
         ``[*B, 1]``.

@@ -10,3 +10,4 @@ from flowpolicy.losses.flow_matching import FlowMatchingLoss as FlowMatchingLoss
 from flowpolicy.losses.sum import SumLoss as SumLoss
 from flowpolicy.losses.target_updater import PolyakUpdater as PolyakUpdater
 from flowpolicy.losses.td import TDLoss as TDLoss
+from flowpolicy.losses.value import ValueLoss as ValueLoss

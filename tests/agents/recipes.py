@@ -12,6 +12,7 @@ from tests.contracts.factories import ACT, OBS, transitions, with_noise
 STEPS = 3
 
 VARIANTS: dict[str, dict[str, Any]] = {
+    "fawac": {},
     "fbrac": {},
     "flow_bc": {},
     "fql": {},

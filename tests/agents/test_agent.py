@@ -16,6 +16,7 @@ from tests.contracts.factories import ACT, HIDDEN, OBS, equal_trees, transitions
 each_variant = pytest.mark.parametrize("variant", VARIANTS)
 
 ROLES = {
+    "fawac": {"critic", "field", "value"},
     "fbrac": {"critic", "field"},
     "flow_bc": {"field"},
     "fql": {"actor", "critic", "field"},

@@ -14,6 +14,7 @@ CRITIC = {"loss_qvalue": {"critic"}}
 CLONE = {"loss_flow": {"field"}}
 ACTOR = {"loss_distill": {"actor"}, "loss_dpg": {"actor"}}
 TRAINS: dict[str, dict[str, set[str]]] = {
+    "fawac": CRITIC | CLONE | {"loss_value": {"value"}},
     "fbrac": CRITIC | CLONE | {"loss_dpg": {"field"}},
     "flow_bc": CLONE,
     "fql": CRITIC | CLONE | ACTOR,
@@ -25,6 +26,8 @@ TRAINS: dict[str, dict[str, set[str]]] = {
 """Gradient arrives at these networks; at every other it is exactly zero."""
 
 ASKED: dict[str, dict[str, int]] = {
+    # the target: next action, data action; the weight asks nobody anew
+    "fawac": {"field": 1 + STEPS, "critic": 1, "target": 2, "value": 1},
     # the field: once to be trained, and at every step of every action that a flow generates
     "fbrac": {"field": 1 + STEPS + STEPS, "critic": 2, "target": 1},
     "flow_bc": {"field": 1},

@@ -163,6 +163,7 @@ FACTORIES: dict[type, dict[str, Callable[[Parts], Any]]] = {
         "best_of": lambda p, **kw: fp.TDLoss(p.critic, p.target, next_actor=p.best_of, **kw),
         "next_value": lambda p, **kw: fp.TDLoss(p.critic, next_value=p.value, **kw),
     },
+    fp.ValueLoss: {"": lambda p, **kw: fp.ValueLoss(p.value, p.target, **kw)},
     fp.ExpectileLoss: {"": lambda p, **kw: fp.ExpectileLoss(p.value, p.target, **kw)},
 }
 

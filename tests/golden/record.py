@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import flowpolicy as fp
 from flowpolicy.modules.stacked import StackedLayerNorm, StackedLinear
 
 FOLDER = Path(__file__).parent
+HIDDEN = (16, 16)
 
 
 class Record:
@@ -38,21 +40,28 @@ class Record:
     def batch(self, **draws: Tensor) -> TensorDict:
         """The batch, with ``noise``, ``next_noise``, ``x0`` and ``time`` where given."""
         next_step = {
-            "observation": self.tensor("batch/next_observations"),
-            "reward": self.tensor("batch/rewards").unsqueeze(-1),
-            "terminated": (1 - self.tensor("batch/masks")).unsqueeze(-1).bool(),
+            "observation": self.at_the_end("next_observations", 1),
+            "reward": self.at_the_end("rewards", 0).unsqueeze(-1),
+            "terminated": (1 - self.at_the_end("masks", 0)).unsqueeze(-1).bool(),
         }
         if "next_noise" in draws:
             next_step["noise"] = draws.pop("next_noise")
-        return TensorDict(
-            {
-                "observation": self.tensor("batch/observations"),
-                "action": self.tensor("batch/actions"),
-                "next": next_step,
-                **draws,
-            },
-            batch_size=[8],
-        )
+        actions = self.tensor("batch/actions")
+        columns = {
+            "observation": self.tensor("batch/observations"),
+            "action": actions.flatten(1),
+            "next": next_step,
+            **draws,
+        }
+        if "batch/valid" in self.arrays:
+            columns["valid"] = self.at_the_end("valid", 0).unsqueeze(-1).bool()
+            columns["steps_to_next_obs"] = torch.full((8, 1), actions.shape[1])
+        return TensorDict(columns, batch_size=[8])
+
+    def at_the_end(self, column: str, dims: int) -> Tensor:
+        """A column of the batch; with an axis of time before its ``dims``, at the chunk's end."""
+        value = self.tensor(f"batch/{column}")
+        return value[:, -1] if value.ndim == dims + 2 else value
 
     def network(self, kind: str, module: str) -> list[Tensor]:
         """A recorded network layer by layer; ``kind`` is params, grads or after."""
@@ -82,6 +91,40 @@ class Record:
         return tensors
 
 
+@dataclass
+class Recorded:
+    """A record, and the agent that shall reproduce it.
+
+    Args:
+        agent: built with the record's configuration.
+        record: the numbers.
+        modules: our roles, and what they are called there.
+        draws: our keys of noise and time, and the number of the draw there; or a tensor.
+        metrics: our results (``"a + b"`` for a sum), and what they are called there; or a number.
+    """
+
+    agent: fp.Agent
+    record: Record
+    modules: dict[str, str]
+    draws: dict[str, int | Tensor]
+    metrics: dict[str, str | float]
+
+    def drawn(self) -> dict[str, Tensor]:
+        return {
+            key: self.record.draw(value) if isinstance(value, int) else value
+            for key, value in self.draws.items()
+        }
+
+    def batch(self, **draws: Tensor) -> TensorDict:
+        return self.record.batch(**{**self.drawn(), **draws})
+
+    def expected(self) -> dict[str, float]:
+        return {
+            ours: self.record.info(theirs) if isinstance(theirs, str) else theirs
+            for ours, theirs in self.metrics.items()
+        }
+
+
 def layers_of(network: nn.Module) -> list[nn.Parameter]:
     """The parameters layer by layer: weight, then bias."""
     kinds = (nn.Linear, nn.LayerNorm, StackedLinear, StackedLayerNorm)
@@ -103,5 +146,11 @@ def load_agent(agent: fp.Agent, record: Record, modules: dict[str, str]) -> fp.A
     agent.double()
     for role, module in modules.items():
         load(agent.networks[role], record.network("params", module))
-    load(agent.targets["critic"], record.network("params", "modules_target_critic"))
+    for role, target in agent.targets.items():
+        load(target, record.network("params", target_of(modules[role])))
     return agent
+
+
+def target_of(module: str) -> str:
+    """What the records call the target of a module."""
+    return module.replace("modules_", "modules_target_")
