@@ -14,6 +14,8 @@ from flowpolicy.functional.aggregation import mean_value as mean_value
 from flowpolicy.functional.aggregation import min_value as min_value
 from flowpolicy.functional.dual import dual as dual
 from flowpolicy.functional.expectile import expectile_error as expectile_error
+from flowpolicy.functional.gaussian import gaussian_log_prob as gaussian_log_prob
+from flowpolicy.functional.gaussian import tanh_log_derivative as tanh_log_derivative
 from flowpolicy.functional.scale import Scale as Scale
 from flowpolicy.functional.scale import inverse_mean_abs as inverse_mean_abs
 from flowpolicy.functional.scale import unit_scale as unit_scale

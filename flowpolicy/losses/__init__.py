@@ -5,6 +5,7 @@ from flowpolicy.losses.base import Loss as Loss
 from flowpolicy.losses.distill import DistillLoss as DistillLoss
 from flowpolicy.losses.dpg import DPGLoss as DPGLoss
 from flowpolicy.losses.dual import DualLoss as DualLoss
+from flowpolicy.losses.entropy import EntropyLoss as EntropyLoss
 from flowpolicy.losses.expectile import ExpectileLoss as ExpectileLoss
 from flowpolicy.losses.flow_matching import FlowMatchingLoss as FlowMatchingLoss
 from flowpolicy.losses.sum import SumLoss as SumLoss

@@ -61,8 +61,8 @@ class ActorLoss(Loss):
         return (self.tensor_keys.observation,)
 
     def draws(self) -> Mapping[NestedKey, Draw]:
-        """The actor's noise."""
-        return {self.tensor_keys.noise: self.actor.noise_draw}
+        """The actor's noise, if it has any."""
+        return {self.tensor_keys.noise: self.actor.noise_draw} if self.actor.is_random else {}
 
     def frozen_networks(self) -> Iterator[tuple[str, nn.Module]]:
         """What the loss holds frozen, and the actor where it holds a part fixed."""

@@ -172,9 +172,10 @@ class TDLoss(Loss):
         )
 
     def draws(self) -> Mapping[NestedKey, Draw]:
-        """The noise that all next actors share."""
+        """The noise that all next actors share, if they have any."""
         key = next_key(self.tensor_keys.noise)
-        return {key: self.next_actors[0].noise_draw} if self.next_actors else {}
+        draws = [actor.noise_draw for actor in self.next_actors if actor.is_random]
+        return {key: draws[0]} if draws else {}
 
     @torch.no_grad()
     def next_values(self, evaluated: EvaluatedBatch) -> Tensor:

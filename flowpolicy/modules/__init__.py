@@ -3,13 +3,23 @@
 from flowpolicy.modules.actor import Actor as Actor
 from flowpolicy.modules.chunk_policy import ChunkPolicy as ChunkPolicy
 from flowpolicy.modules.critic_ensemble import CriticEnsemble as CriticEnsemble
+from flowpolicy.modules.density_actor import DensityActor as DensityActor
+from flowpolicy.modules.density_actor import ModeActor as ModeActor
+from flowpolicy.modules.deterministic_actor import DeterministicActor as DeterministicActor
+from flowpolicy.modules.edit_actor import EditActor as EditActor
 from flowpolicy.modules.evaluated_batch import EvaluatedBatch as EvaluatedBatch
 from flowpolicy.modules.from_current_observation import (
     FromCurrentObservation as FromCurrentObservation,
 )
 from flowpolicy.modules.frozen import frozen as frozen
+from flowpolicy.modules.gaussian import ActionDistribution as ActionDistribution
+from flowpolicy.modules.gaussian import Gaussian as Gaussian
+from flowpolicy.modules.gaussian import TanhGaussian as TanhGaussian
+from flowpolicy.modules.gaussian_actor import GaussianActor as GaussianActor
+from flowpolicy.modules.gaussian_actor import TanhGaussianActor as TanhGaussianActor
 from flowpolicy.modules.keys import BatchKeys as BatchKeys
 from flowpolicy.modules.learned_coefficient import LearnedCoefficient as LearnedCoefficient
+from flowpolicy.modules.noisy_actor import NoisyActor as NoisyActor
 from flowpolicy.modules.one_step_actor import OneStepActor as OneStepActor
 from flowpolicy.modules.stochastic_actor import StochasticActor as StochasticActor
 from flowpolicy.modules.target_network import TargetNetwork as TargetNetwork

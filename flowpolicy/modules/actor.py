@@ -38,7 +38,8 @@ class Actor(TensorDictModuleBase, ABC):
     Args:
         obs_dim: ``O``.
         act_dim: ``A``.
-        noise_shape: the shape of one sample's noise; ``(A,)`` where ``None``.
+        noise_shape: the shape of one sample's noise; ``(A,)`` where ``None``, ``(0,)`` for an actor
+            without any.
 
     Raises:
         ConfigError: a size that is no whole number of at least 1.
@@ -67,6 +68,11 @@ class Actor(TensorDictModuleBase, ABC):
     def noise_draw(self) -> Draw:
         """What ``act`` needs besides the observation."""
         return Draw(self.noise_shape, GaussianNoise())
+
+    @property
+    def is_random(self) -> bool:
+        """Whether it draws anything: one of ``noise_shape`` ``(0,)`` acts without noise."""
+        return 0 not in self.noise_shape
 
     @property
     def trained(self) -> nn.Module:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from copy import copy
+from typing import Any, TypeVar, cast
 
 import torch
 from tensordict import NestedKey, TensorDictBase
@@ -12,13 +13,16 @@ from torch import Tensor, nn
 from flowpolicy.errors import ShapeError, require_last_dim
 from flowpolicy.modules.actor import Actor
 from flowpolicy.modules.critic_ensemble import CriticEnsemble
+from flowpolicy.modules.density_actor import DensityActor, ModeActor
 from flowpolicy.modules.frozen import frozen, unfrozen
+from flowpolicy.modules.gaussian import ActionDistribution
 from flowpolicy.modules.keys import BatchKeys, entry, next_key
 from flowpolicy.modules.stochastic_actor import StochasticActor
 from flowpolicy.modules.target_network import TargetNetwork
 from flowpolicy.modules.value_network import ValueNetwork
 from flowpolicy.modules.velocity_field import VelocityField
 
+T = TypeVar("T")
 Critic = CriticEnsemble | TargetNetwork
 Network = Actor | VelocityField | Critic | ValueNetwork
 
@@ -55,7 +59,7 @@ class EvaluatedBatch:
         self.batch = batch
         self.keys = keys
         self._live = {id(module) for module in live}
-        self._results: dict[tuple[object, ...], Tensor] = {}
+        self._results: dict[tuple[object, ...], Any] = {}
         self._grad = torch.is_grad_enabled()  # whoever asks first may do so without gradient
 
     def using(self, keys: BatchKeys) -> EvaluatedBatch:
@@ -104,7 +108,9 @@ class EvaluatedBatch:
         return self.read(type(network).__name__, self.keys.action, network.act_dim)
 
     def noise(self, key: NestedKey, actor: Actor) -> Tensor:
-        """The noise under ``key`` that ``actor`` needs."""
+        """The noise under ``key`` that ``actor`` needs; empty where it needs none."""
+        if not actor.is_random:
+            return self.observation(actor)[..., :0]
         return entry(actor.name, self.batch, key)
 
     # -- what networks make of them ------------------------------------------------------------
@@ -114,10 +120,16 @@ class EvaluatedBatch:
         actor = unfrozen(actor)
 
         def compute() -> Tensor:
-            noise = self.noise(self.keys.noise, actor)
+            if isinstance(actor, ModeActor):
+                return self.distribution(actor.actor).mode
+            observation, noise = self.observation(actor), self.noise(self.keys.noise, actor)
             if not isinstance(actor, StochasticActor):
-                return actor.raw(self.observation(actor), noise)
-            action, log_prob = actor.sample(self.observation(actor), noise)
+                return actor.raw(observation, noise)
+            if isinstance(actor, DensityActor):
+                actor.check_inputs(observation, noise)
+                action, log_prob = self.distribution(actor).sample(noise)
+            else:
+                action, log_prob = actor.sample(observation, noise)
             self._results[self._key("log_prob", actor, actor)] = log_prob
             return action
 
@@ -127,7 +139,16 @@ class EvaluatedBatch:
         """The log-probability of what ``actor`` draws at the batch's observation and noise."""
         actor = unfrozen(actor)
         self.raw_action(actor)
-        return self._results[self._key("log_prob", actor, actor)]
+        return cast("Tensor", self._results[self._key("log_prob", actor, actor)])
+
+    def distribution(self, actor: DensityActor) -> ActionDistribution:
+        """The distribution of the actor's action at the batch's observation."""
+        actor = unfrozen(actor)
+
+        def compute() -> ActionDistribution:
+            return actor.distribution(self.observation(actor))
+
+        return self._once("distribution", actor, actor, compute, live=self._is_live(actor))
 
     def policy_action(self, actor: Actor) -> Tensor:
         """The clipped action of ``actor``, ``[*B, A]`` in [-1, 1]."""
@@ -152,7 +173,7 @@ class EvaluatedBatch:
         critic, actor = unfrozen(critic), unfrozen(actor)
         known = self._results.get(self._key("policy_values", critic, actor))
         if known is not None:
-            return known.detach()
+            return cast("Tensor", known).detach()
 
         def compute() -> Tensor:
             return critic.values(self.observation(critic), self.policy_action(actor).detach())
@@ -213,12 +234,12 @@ class EvaluatedBatch:
         what: str,
         first: nn.Module,
         second: nn.Module,
-        compute: Callable[[], Tensor],
+        compute: Callable[[], T],
         *,
         live: bool,
-    ) -> Tensor:
+    ) -> T:
         key = self._key(what, first, second)
         if key not in self._results:
             with torch.set_grad_enabled(live and self._grad):
                 self._results[key] = compute()
-        return self._results[key]
+        return cast("T", self._results[key])

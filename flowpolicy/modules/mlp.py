@@ -17,10 +17,10 @@ def tanh_gelu() -> nn.Module:
     return nn.GELU(approximate="tanh")
 
 
-def xavier_linear(in_features: int, out_features: int) -> nn.Linear:
-    """A linear layer with Xavier-uniform weights and zero biases."""
+def xavier_linear(in_features: int, out_features: int, gain: float = 1.0) -> nn.Linear:
+    """A linear layer with Xavier-uniform weights, times ``gain``, and zero biases."""
     layer = nn.Linear(in_features, out_features)
-    nn.init.xavier_uniform_(layer.weight)
+    nn.init.xavier_uniform_(layer.weight, gain)
     nn.init.zeros_(layer.bias)
     return layer
 
@@ -28,6 +28,37 @@ def xavier_linear(in_features: int, out_features: int) -> nn.Linear:
 def layer_norm_1e6(features: int) -> nn.Module:
     """LayerNorm with the authors' epsilon of 1e-6 (PyTorch's default is 1e-5)."""
     return nn.LayerNorm(features, eps=1e-6)
+
+
+def hidden_layers(
+    owner: str,
+    in_features: int,
+    hidden: Sequence[int],
+    *,
+    layer_norm: bool,
+    activation: Activation = tanh_gelu,
+    linear: Callable[[int, int], nn.Module] = xavier_linear,
+    norm: Callable[[int], nn.Module] = layer_norm_1e6,
+) -> tuple[nn.Sequential, int]:
+    """Linear, activation, LayerNorm where asked, for each hidden size; and the width at the end.
+
+    Args:
+        owner: who is building it, for error messages.
+        in_features: the width of the input.
+        hidden: the hidden sizes; none gives the identity.
+        layer_norm: whether a LayerNorm follows each activation.
+        activation: makes an activation.
+        linear: makes a linear layer of given sizes.
+        norm: makes a normalisation of given size.
+    """
+    width = require_at_least(owner, "input size", in_features, 1)
+    layers: list[nn.Module] = []
+    for size in require_hidden(owner, hidden):
+        layers += [linear(width, size), activation()]
+        if layer_norm:
+            layers.append(norm(size))
+        width = size
+    return nn.Sequential(*layers), width
 
 
 def mlp(
@@ -40,8 +71,9 @@ def mlp(
     activation: Activation = tanh_gelu,
     linear: Callable[[int, int], nn.Module] = xavier_linear,
     norm: Callable[[int], nn.Module] = layer_norm_1e6,
+    head: Callable[[int, int], nn.Module] | None = None,
 ) -> nn.Sequential:
-    """Linear, activation, LayerNorm where asked, for each hidden size; then a plain linear layer.
+    """Hidden layers, then a plain linear layer.
 
     Args:
         owner: who is building it, for error messages.
@@ -52,18 +84,20 @@ def mlp(
         activation: makes an activation.
         linear: makes a linear layer of given sizes.
         norm: makes a normalisation of given size.
+        head: makes the last linear layer; ``linear`` where ``None``.
     """
-    require_at_least(owner, "input size", in_features, 1)
+    layers, width = hidden_layers(
+        owner,
+        in_features,
+        hidden,
+        layer_norm=layer_norm,
+        activation=activation,
+        linear=linear,
+        norm=norm,
+    )
     require_at_least(owner, "output size", out_features, 1)
-    layers: list[nn.Module] = []
-    width = in_features
-    for size in require_hidden(owner, hidden):
-        layers += [linear(width, size), activation()]
-        if layer_norm:
-            layers.append(norm(size))
-        width = size
-    layers.append(linear(width, out_features))
-    return nn.Sequential(*layers)
+    layers.append((head or linear)(width, out_features))
+    return layers
 
 
 def like(net: nn.Sequential) -> Tensor:

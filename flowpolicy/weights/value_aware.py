@@ -120,8 +120,8 @@ class ValueAwareWeight(Weight):
         return self.scale is not unit_scale
 
     def draws(self, keys: BatchKeys) -> Mapping[NestedKey, Draw]:
-        """The noise that all references share."""
-        return {keys.noise: self.actor.noise_draw}
+        """The noise that all references share, if they have any."""
+        return {keys.noise: self.actor.noise_draw} if self.actor.is_random else {}
 
     def compute(self, evaluated: EvaluatedBatch) -> Tensor:
         """``[*B, 1]``; reuses the actor's action and the critics' values of it."""

@@ -23,7 +23,10 @@ from flowpolicy.checkpoint.policy import DeployedPolicy
 
 OBS, ACT = 3, 2
 HIDDEN = (8,)
-PARTS = ("field", "slow", "actor", "critic", "target", "value", "coefficient")
+PARTS = (
+    *("field", "slow", "actor", "critic", "target", "value", "coefficient"),
+    *("gaussian", "squashed", "deterministic", "slow_deterministic", "edit"),
+)
 SHAPES = [(), (4,), (2, 3)]
 BOTH = ("actor", "flow")
 
@@ -43,6 +46,12 @@ class Parts:
             self.value = fp.ValueNetwork(OBS, HIDDEN)
             self.coefficient = fp.LearnedCoefficient(2.0)
             self.best_of = fp.BestOf(self.flow, self.critic, n=4)
+            self.gaussian = fp.GaussianActor(OBS, ACT, HIDDEN)
+            self.squashed = fp.TanhGaussianActor(OBS, ACT, HIDDEN)
+            self.deterministic = fp.DeterministicActor(OBS, ACT, HIDDEN)
+            self.slow_deterministic = fp.TargetNetwork(self.deterministic)
+            self.edit = fp.TanhGaussianActor(OBS + ACT, ACT, HIDDEN)
+            self.edited = fp.EditActor(self.flow, self.edit, scale=0.5)
         self.networks = nn.ModuleDict({name: getattr(self, name) for name in PARTS})
         with torch.no_grad():  # a target that differs from its source, biases that are not zero
             for parameter in self.networks.parameters():
@@ -99,6 +108,25 @@ FACTORIES: dict[type, dict[str, Callable[[Parts], Any]]] = {
     DeployedPolicy: {
         "": lambda p: DeployedPolicy(p.actor, observation_std=torch.full((OBS,), 2.0))
     },
+    fp.GaussianActor: {
+        "": lambda p: p.gaussian,
+        "std": lambda _: fp.GaussianActor(OBS, ACT, HIDDEN, log_std_range=(-5.0, 2.0)),
+    },
+    fp.TanhGaussianActor: {"": lambda p: p.squashed},
+    fp.DeterministicActor: {
+        "": lambda p: p.deterministic,
+        "unsquashed": lambda _: fp.DeterministicActor(OBS, ACT, HIDDEN, squash=False),
+    },
+    fp.ModeActor: {
+        "": lambda p: fp.ModeActor(p.gaussian),
+        "squashed": lambda p: fp.ModeActor(p.squashed),
+    },
+    fp.NoisyActor: {
+        "": lambda p: fp.NoisyActor(p.deterministic),
+        "target": lambda p: fp.NoisyActor(p.slow_deterministic),
+        "mode": lambda p: fp.NoisyActor(p.gaussian.mode, std=1.0, clip=2.0),
+    },
+    fp.EditActor: {"": lambda p: p.edited},
     # values
     fp.CriticEnsemble: {
         "": lambda p: p.critic,
@@ -149,6 +177,12 @@ FACTORIES: dict[type, dict[str, Callable[[Parts], Any]]] = {
             p.actor, p.critic, scale=fp.inverse_mean_abs, aggregation=fp.min_value, **kw
         ),
         "flow": lambda p, **kw: fp.DPGLoss(p.flow, p.critic, **kw),
+        "mode": lambda p, **kw: fp.DPGLoss(p.gaussian.mode, p.critic, **kw),
+        "edit": lambda p, **kw: fp.DPGLoss(p.edited, p.critic, **kw),
+    },
+    fp.EntropyLoss: {
+        "": lambda p, **kw: fp.EntropyLoss(p.squashed, **kw),
+        "edit": lambda p, **kw: fp.EntropyLoss(p.edited, **kw),
     },
     fp.TDLoss: {
         "": lambda p, **kw: fp.TDLoss(p.critic, p.target, next_actor=p.actor, **kw),
@@ -162,6 +196,9 @@ FACTORIES: dict[type, dict[str, Callable[[Parts], Any]]] = {
         ),
         "best_of": lambda p, **kw: fp.TDLoss(p.critic, p.target, next_actor=p.best_of, **kw),
         "next_value": lambda p, **kw: fp.TDLoss(p.critic, next_value=p.value, **kw),
+        "deterministic": lambda p, **kw: fp.TDLoss(
+            p.critic, p.target, next_actor=p.slow_deterministic, **kw
+        ),
     },
     fp.ValueLoss: {"": lambda p, **kw: fp.ValueLoss(p.value, p.target, **kw)},
     fp.ExpectileLoss: {"": lambda p, **kw: fp.ExpectileLoss(p.value, p.target, **kw)},
