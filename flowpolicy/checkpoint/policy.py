@@ -21,7 +21,7 @@ from flowpolicy.checkpoint.device import require_device
 from flowpolicy.checkpoint.directory import MANIFEST, read_directory
 from flowpolicy.checkpoint.store import Checkpoints, LoadedCheckpoint
 from flowpolicy.checkpoint.tensors import require_same_layout
-from flowpolicy.errors import CheckpointError, unknown_name
+from flowpolicy.errors import CheckpointError, ConfigError, require_at_least, unknown_name
 from flowpolicy.modules import Actor
 
 
@@ -29,15 +29,22 @@ from flowpolicy.modules import Actor
 class DeployedPolicy(Actor):
     r"""An actor with what training did to observations and actions around it.
 
-    .. math:: a = \pi\big((s - \mu) / \sigma,\, z\big) \in [-1, 1]^A, \qquad
-        a_{\mathrm{env}} = l + (a + 1)(h - l) / 2
+    .. math:: a = \pi\big((s - \mu) / \sigma,\, z\big) \in [-1, 1]^{h A}, \qquad
+        a_{\mathrm{env}} = l + (a + 1)(u - l) / 2
+
+    Its action is a chunk of :math:`h` actions, to be played one after the other without looking;
+    mostly :math:`h = 1`. :func:`flowpolicy.evaluate.evaluate` does so.
 
     Args:
         actor: Trained on normalised observations.
         observation_mean: :math:`\mu` ``[O]``.
         observation_std: :math:`\sigma` ``[O]``, above 0.
         action_low: :math:`l` ``[A]``, what -1 means in the environment.
-        action_high: :math:`h` ``[A]``, what 1 means.
+        action_high: :math:`u` ``[A]``, what 1 means.
+        horizon: :math:`h`, the number of steps in a chunk.
+
+    Raises:
+        ConfigError: The actor's action dimension is no multiple of ``horizon``.
 
     Example:
         >>> import flowpolicy as fp
@@ -61,10 +68,17 @@ class DeployedPolicy(Actor):
         observation_std: Tensor | None = None,
         action_low: Tensor | None = None,
         action_high: Tensor | None = None,
+        horizon: int = 1,
     ) -> None:
         super().__init__(actor.obs_dim, actor.act_dim, actor.noise_shape)
+        if actor.act_dim % require_at_least("DeployedPolicy", "horizon", horizon, 1):
+            raise ConfigError(
+                f"DeployedPolicy: the action dimension {actor.act_dim} of {actor.name} is not a "
+                f"multiple of horizon={horizon}. Give the horizon that it was trained with."
+            )
         self.actor = actor
-        observation, action = torch.ones(actor.obs_dim), torch.ones(actor.act_dim)
+        self.horizon = horizon
+        observation, action = torch.ones(actor.obs_dim), torch.ones(actor.act_dim // horizon)
         for name, value, default in (
             ("observation_mean", observation_mean, 0 * observation),
             ("observation_std", observation_std, observation),
@@ -73,14 +87,33 @@ class DeployedPolicy(Actor):
         ):
             self.register_buffer(name, default if value is None else value)
 
+    @property
+    def mode(self) -> DeployedPolicy:
+        """The same around the actor's mode."""
+        if self.actor.mode is self.actor:
+            return self
+        return DeployedPolicy(
+            self.actor.mode,
+            observation_mean=self.observation_mean,
+            observation_std=self.observation_std,
+            action_low=self.action_low,
+            action_high=self.action_high,
+            horizon=self.horizon,
+        )
+
     def raw(self, observation: Tensor, noise: Tensor) -> Tensor:
-        """``observation [*B, O], noise [*B, *noise_shape] -> [*B, A]``, not clipped."""
+        """``observation [*B, O], noise [*B, *noise_shape] -> [*B, h A]``, not clipped."""
         self.check_inputs(observation, noise)
         return self.actor.raw((observation - self.observation_mean) / self.observation_std, noise)
 
     def environment_action(self, action: Tensor) -> Tensor:
-        """An action ``[*B, A]`` in [-1, 1] in the units of the data's environment, ``[*B, A]``."""
-        return self.action_low + (action + 1) * (self.action_high - self.action_low) / 2
+        """Actions in [-1, 1] in the units of the data's environment.
+
+        ``[*B, A] -> [*B, A]``; chunks ``[*B, h A] -> [*B, h A]``.
+        """
+        steps = action.unflatten(-1, (-1, len(self.action_low)))
+        scaled: Tensor = self.action_low + (steps + 1) * (self.action_high - self.action_low) / 2
+        return scaled.flatten(-2)
 
 
 def load_policy(
@@ -93,10 +126,11 @@ def load_policy(
     """Loads the policy of a run folder; only PyTorch and safetensors are needed.
 
     The policy acts in [-1, 1]. One that was trained on a data set with other bounds
-    (``Dataset.from_tensordict(..., action_low=..., action_high=...)``) or with normalised
-    observations is a :class:`DeployedPolicy`: it takes observations as the environment gives them,
-    and ``policy.environment_action(policy.act(observation, noise))`` is the action in the
-    environment's own units. :func:`flowpolicy.envs.make_gym` rescales by itself.
+    (``Dataset.from_tensordict(..., action_low=..., action_high=...)``), with normalised
+    observations or on action chunks is a :class:`DeployedPolicy`: it takes observations as the
+    environment gives them, ``policy.horizon`` is the number of actions in what ``act`` returns, and
+    ``policy.environment_action(policy.act(observation, noise))`` are they in the environment's own
+    units. :func:`flowpolicy.envs.make_gym` rescales by itself.
 
     Args:
         run: A run folder, its ``checkpoints`` folder, or one checkpoint's directory.
@@ -121,14 +155,23 @@ def load_policy(
     require_same_layout(model, agent.state_dict(), origin)
     agent.load_state_dict(model)
     preprocessing = tensors_in(loaded.files, PREPROCESSING, origin)
-    policy = deployed_actor(agent, actor, preprocessing)
+    horizon = loaded.config["recipe"]["options"].get("horizon", 1)
+    policy = deployed_actor(agent, actor, preprocessing, horizon)
     policy.to(device)
     policy.eval().requires_grad_(requires_grad=False)
     return policy
 
 
-def deployed_actor(agent: Agent, actor: str, preprocessing: Mapping[str, Tensor]) -> Actor:
+def deployed_actor(
+    agent: Agent, actor: str, preprocessing: Mapping[str, Tensor], horizon: int = 1
+) -> Actor:
     """The agent's actor of this name, wrapped where observations or actions were changed.
+
+    Args:
+        agent: Whose actor.
+        actor: Its name.
+        preprocessing: Tensors for :class:`DeployedPolicy`.
+        horizon: The number of actions that the actor chooses together.
 
     Raises:
         ConfigError: The agent has no such actor; the message has the nearest names.
@@ -136,7 +179,9 @@ def deployed_actor(agent: Agent, actor: str, preprocessing: Mapping[str, Tensor]
     if actor not in agent.actors:
         raise unknown_name("actor", actor, agent.actors)
     chosen = agent.actors[actor]
-    return DeployedPolicy(chosen, **preprocessing) if preprocessing else chosen
+    if not preprocessing and horizon == 1:
+        return chosen
+    return DeployedPolicy(chosen, **preprocessing, horizon=horizon)
 
 
 def runs_below(folder: Path) -> list[Path]:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from torchrl.data import ReplayBuffer
 
 #: Entries that are taken from a TensorDict when they are there.
-OPTIONAL = (("next", "truncated"), "episode", "steps_to_next_obs")
+OPTIONAL = (("next", "truncated"), "episode", "steps_to_next_obs", "valid")
 
 
 class Dataset:
@@ -37,8 +37,8 @@ class Dataset:
     Shapes:
         ``observation`` and ``("next", "observation")`` `[N, O]`, ``action`` `[N, A]`;
         ``("next", "reward")``, ``("next", "terminated")``, ``("next", "truncated")``,
-        ``("next", "done")`` and, for n-step data, ``steps_to_next_obs`` `[N, 1]`;
-        ``episode`` `[N]`.
+        ``("next", "done")``, for n-step data and action chunks ``steps_to_next_obs`` and for
+        action chunks ``valid`` `[N, 1]`; ``episode`` `[N]`.
 
     Args:
         entries: tensors by key, all of the same length; ``("next", "truncated")``,
@@ -184,7 +184,7 @@ class Dataset:
 
     @property
     def act_dim(self) -> int:
-        """Width `A` of an action."""
+        """Width `A` of an action, for action chunks `h A`."""
         return self.info.act_dim
 
     @property

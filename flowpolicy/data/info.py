@@ -31,9 +31,10 @@ class DatasetInfo:
         transitions: number of rows.
         episodes: number of recorded trajectories.
         obs_dim: `O`.
-        act_dim: `A`.
-        n_step: how many rewards a row sums at most.
-        discount: the discount per step inside those sums; ``None`` for one-step data.
+        act_dim: `A`, for action chunks `h A`.
+        n_step: how many rewards a row of n-step data sums at most.
+        horizon: `h`, the number of steps in an action chunk.
+        discount: the discount per step inside those sums; ``None`` for single steps.
         action_low: what -1 meant before the actions were rescaled; ``None`` if they were not.
         action_high: what +1 meant, likewise.
 
@@ -56,6 +57,7 @@ class DatasetInfo:
     obs_dim: int = 0
     act_dim: int = 0
     n_step: int = 1
+    horizon: int = 1
     discount: float | None = None
     action_low: tuple[float, ...] | None = None
     action_high: tuple[float, ...] | None = None

@@ -59,11 +59,13 @@ def require_joinable(first: Dataset, other: Dataset) -> None:
             f"Dataset.concat: {a.name!r} has the rewards of {a.env_id} but {b.name!r} those of "
             f"{b.env_id}. Load both for the same task."
         )
-    if (a.n_step, a.discount) != (b.n_step, b.discount):
-        raise DataError(
-            f"Dataset.concat: {a.name!r} has n_step={a.n_step}, discount={a.discount} but "
-            f"{b.name!r} n_step={b.n_step}, discount={b.discount}. Join first, transform after."
-        )
+    for window in ("n_step", "horizon"):
+        one, two = ((getattr(info, window), info.discount) for info in (a, b))
+        if one != two:
+            raise DataError(
+                f"Dataset.concat: {a.name!r} has {window}={one[0]}, discount={one[1]} but "
+                f"{b.name!r} {window}={two[0]}, discount={two[1]}. Join first, transform after."
+            )
     if (a.action_low, a.action_high) != (b.action_low, b.action_high):
         raise DataError(
             f"Dataset.concat: the actions of {a.name!r} and {b.name!r} were rescaled from "

@@ -26,6 +26,7 @@ ORDER: tuple[Key, ...] = (
     ("next", "done"),
     "episode",
     "steps_to_next_obs",
+    "valid",
 )
 
 

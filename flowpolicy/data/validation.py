@@ -22,6 +22,7 @@ SCALARS: tuple[Key, ...] = (
     ("next", "truncated"),
     ("next", "done"),
     "steps_to_next_obs",
+    "valid",
 )
 
 
@@ -203,6 +204,10 @@ def check_entry(source: str, key: Key, values: Tensor, rows: int) -> None:
     if not fits or len(values) != rows:
         raise ShapeError(
             f"{source}: {spell(key)} must be {wanted} with N = {rows}, got {list(values.shape)}."
+        )
+    if key == "valid" and values.dtype != torch.bool:
+        raise DataError(
+            f"{source}: 'valid' must be boolean, got {values.dtype}. Convert it with .bool()."
         )
     if values.dtype.is_complex:
         raise DataError(

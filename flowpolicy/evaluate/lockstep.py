@@ -13,6 +13,7 @@ from torch import nn
 from flowpolicy.errors import ConfigError, ShapeError
 from flowpolicy.evaluate.environments import Env
 from flowpolicy.evaluate.noise import EpisodeNoise, episode_seeds
+from flowpolicy.evaluate.queues import ActionQueues
 from flowpolicy.modules import Actor
 
 Observe: TypeAlias = Callable[[int, np.ndarray[Any, Any], Env], None]
@@ -47,13 +48,14 @@ def run_episodes(
 ) -> list[Episode]:
     """Runs the episodes ``indices`` in ``envs``, which step together.
 
-    The policy is called once per step on one row per environment, always the same number of rows;
-    an environment whose episode is over takes the next one, and is no longer stepped when there
-    is none. Neither the number of environments nor their order changes an episode's draws.
-    Observations and noise come in the type of the policy's parameters.
+    The policy is called at most once per step on one row per environment, always the same number of
+    rows; an environment whose episode is over takes the next one, and is no longer stepped when
+    there is none. Neither the number of environments nor their order changes an episode's draws.
+    Observations and noise come in the type of the policy's parameters. An action of several steps
+    is played to its end or to that of the episode, then the policy is asked again, with new noise.
 
     Args:
-        policy: An actor.
+        policy: An actor; one of action chunks has their length as its attribute ``horizon``.
         envs: Gymnasium environments with observations ``[O]`` and actions ``[A]`` in [-1, 1].
         indices: Numbers of the episodes to run.
         seed: With the number of an episode it determines the episode's start and noise.
@@ -65,11 +67,15 @@ def run_episodes(
 
     Raises:
         ConfigError: The policy is no actor.
+        ShapeError: Its observations or actions are not those of the environment.
     """
     require_actor(policy)
     actor: Any = policy
+    horizon: int = getattr(policy, "horizon", 1)
+    _require_actions(envs[0], actor.act_dim, horizon)
     device, dtype = _device_and_dtype(policy)
     observations = np.zeros((len(envs), actor.obs_dim), dtype=np.float32)
+    queues = ActionQueues(len(envs), horizon, actor.act_dim)
     noise = torch.zeros(len(envs), *actor.noise_shape)
     waiting = list(reversed(indices))
     running: dict[int, tuple[Episode, EpisodeNoise]] = {}
@@ -85,6 +91,7 @@ def run_episodes(
         _require_observation(observation, actor.obs_dim)
         observations[slot] = observation
         running[slot] = Episode(index), EpisodeNoise(noise_seed, actor.noise_shape)
+        queues.drop(slot)  # what the last episode left of its chunk
         if observe is not None:
             observe(index, observations[slot].copy(), envs[slot])
 
@@ -94,14 +101,15 @@ def run_episodes(
         for slot in range(len(envs)):
             start(slot)
         while running:
-            for slot, (_, source) in running.items():
-                noise[slot] = source.draw()
-            with torch.inference_mode():
-                batch = torch.from_numpy(observations).to(device, dtype)
-                actions = actor.act(batch, noise.to(device, dtype)).float().cpu().numpy()
+            if waits := queues.empty(running):
+                for slot in waits:
+                    noise[slot] = running[slot][1].draw()
+                with torch.inference_mode():
+                    batch = torch.from_numpy(observations).to(device, dtype)
+                    actions = actor.act(batch, noise.to(device, dtype)).float().cpu().numpy()
+                queues.fill(waits, actions)
             for slot, (episode, _) in list(running.items()):
-                # A copy: an environment may keep the array, and the next call overwrites it.
-                step = envs[slot].step(actions[slot].copy())
+                step = envs[slot].step(queues.pop(slot))
                 observation, reward, terminated, truncated, info = step
                 observations[slot] = observation
                 episode.total_reward += float(reward)
@@ -143,6 +151,16 @@ def _device_and_dtype(policy: nn.Module) -> tuple[torch.device, torch.dtype]:
         if parameter.is_floating_point():
             return parameter.device, parameter.dtype
     return torch.device("cpu"), torch.float32
+
+
+def _require_actions(env: Env, act_dim: int, horizon: int) -> None:
+    space = getattr(env, "action_space", None)
+    if space is not None and space.shape != (act_dim / horizon,):
+        raise ShapeError(
+            f"evaluate: the environment's action has shape {list(space.shape)}, the policy gives "
+            f"{horizon} of [{act_dim / horizon:g}]; is it the environment that the policy was "
+            "trained for? A policy of action chunks says how many: DeployedPolicy(actor, horizon=h)"
+        )
 
 
 def _require_observation(observation: Any, obs_dim: int) -> None:

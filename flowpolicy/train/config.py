@@ -25,6 +25,8 @@ class TrainConfig:
         offline_steps: Number of gradient steps on the data.
         batch_size: Transitions per update.
         n_step: Steps of reward that a target sums.
+        horizon: Steps of an action chunk, which the policy chooses together and plays one after
+            the other.
         discount: Discount factor per environment step.
         seed: Of initial weights, batches and noise.
         normalize_observations: Subtract the data's mean and divide by its standard deviation; both
@@ -57,6 +59,7 @@ class TrainConfig:
     offline_steps: int = 100_000
     batch_size: int = 256
     n_step: int = 1
+    horizon: int = 1
     discount: float = 0.99
     seed: int = 0
     normalize_observations: bool = False
@@ -85,14 +88,15 @@ class TrainConfig:
         for name in self.options:
             if name not in known:
                 raise unknown_name(f"option of {self.agent}", name, known)
-            if name == "discount":
-                raise ConfigError("discount is an option of the run, not of the agent; set it once")
+            if name in _SHARED:
+                raise ConfigError(f"{name} is an option of the run, not of the agent; set it once")
         for name, least in _LEAST.items():
             value = getattr(self, name)
             if value is not None and value < least:
                 raise ConfigError(f"{name} must be at least {least}, got {value}")
         if not (math.isfinite(self.discount) and 0 < self.discount <= 1):
             raise ConfigError(f"discount must lie in (0, 1], got {self.discount}")
+        self._refuse_impossible_chunks()
         for name, value in self.options.items():
             if isinstance(value, float) and not math.isfinite(value):
                 raise ConfigError(f"{name} must be finite, got {value}")
@@ -123,11 +127,22 @@ class TrainConfig:
             if not fits:
                 raise ConfigError(f"{name} must be {kind}, got {value!r}")
 
+    def _refuse_impossible_chunks(self) -> None:
+        if self.horizon == 1:
+            return
+        if "horizon" not in recipe_options(self.agent):
+            raise ConfigError(f"horizon must be 1: {self.agent} has no action chunks")
+        if self.n_step > 1:
+            raise ConfigError(
+                f"horizon {self.horizon} and n_step {self.n_step} exclude each other: the target "
+                "of a chunk sums the rewards of its own steps; set n_step to 1"
+            )
+
     @property
     def recipe(self) -> dict[str, Any]:
-        """Arguments of the recipe: the options, and the discount where it takes one."""
-        takes_discount = "discount" in recipe_options(self.agent)
-        return {**self.options, **({"discount": self.discount} if takes_discount else {})}
+        """Arguments of the recipe: the options, and what it shares with the run."""
+        known = recipe_options(self.agent)
+        return {**self.options, **{name: getattr(self, name) for name in _SHARED if name in known}}
 
     def to_dict(self) -> dict[str, Any]:
         """Numbers, texts and lists only, for JSON."""
@@ -156,10 +171,15 @@ class TrainConfig:
         return dataclasses.replace(self, **changes)
 
 
+_SHARED = ("discount", "horizon")
+"""Options of the run that are also the recipe's, where it takes them."""
+
+
 _LEAST = {
     "offline_steps": 1,
     "batch_size": 1,
     "n_step": 1,
+    "horizon": 1,
     "seed": 0,
     "eval_every": 0,
     "eval_episodes": 1,

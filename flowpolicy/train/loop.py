@@ -122,7 +122,7 @@ class _Run:
         recipe = {
             "agent": config.agent,
             "obs_dim": self.dataset.obs_dim,
-            "act_dim": self.dataset.act_dim,
+            "act_dim": self.dataset.act_dim // config.horizon,
             "options": config.recipe,
         }
         self.agent = seeded_agent(config, recipe)
@@ -192,7 +192,8 @@ class _Run:
         """Runs the episodes of every wanted actor."""
         config, step = self.config, self.agent.step
         for name in config.eval_actors:
-            actor = deployed_actor(self.agent, name, self.preprocessing).to(config.device)
+            actor = deployed_actor(self.agent, name, self.preprocessing, config.horizon)
+            actor.to(config.device)
             with self.stop.interruptible():
                 result = evaluate(
                     actor,
@@ -261,7 +262,7 @@ def _require_environment(name: str, dataset: Dataset) -> None:
     (env,) = environments(name, 1)
     for what, width, space in (
         ("observations", dataset.obs_dim, env.observation_space),
-        ("actions", dataset.act_dim, env.action_space),
+        ("actions", dataset.act_dim // dataset.info.horizon, env.action_space),
     ):
         if space.shape != (width,):
             raise ConfigError(

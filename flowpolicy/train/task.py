@@ -30,7 +30,7 @@ def load_dataset(
 
     Raises:
         DataError: The data cannot be loaded.
-        ConfigError: There is no such data set, or its windows have another discount than the run.
+        ConfigError: There is no such data set, or its windows or chunks are not those of the run.
     """
     if dataset is None:
         dataset = data.load(config.env, root=config.data_root)
@@ -38,6 +38,11 @@ def load_dataset(
         raise ConfigError(
             f"the windows of {dataset.info.name!r} were summed with discount "
             f"{dataset.info.discount}, the run has {config.discount}; both must be the same"
+        )
+    if dataset.info.horizon not in (1, config.horizon):
+        raise ConfigError(
+            f"{dataset.info.name!r} holds chunks of {dataset.info.horizon} actions, the run has "
+            f"horizon {config.horizon}; both must be the same"
         )
     preprocessing: dict[str, Tensor] = {}
     if config.normalize_observations:
@@ -49,6 +54,8 @@ def load_dataset(
         preprocessing["action_high"] = torch.tensor(dataset.info.action_high)
     if config.n_step > 1:
         dataset = data.transforms.n_step(dataset, n=config.n_step, discount=config.discount)
+    if config.horizon > dataset.info.horizon:
+        dataset = data.transforms.chunk(dataset, config.horizon, discount=config.discount)
     return dataset.to(config.device), preprocessing
 
 
@@ -61,6 +68,8 @@ def describe(dataset: Dataset) -> str:
     """
     info = dataset.info
     windows = f" in windows of up to {info.n_step} steps" if info.n_step > 1 else ""
+    if info.horizon > 1:
+        windows = f" in chunks of {info.horizon} actions"
     return f"{info.name} ({info.origin or 'in memory'}), {len(dataset):,} transitions{windows}"
 
 

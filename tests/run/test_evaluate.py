@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 import flowpolicy as fp
+from flowpolicy.checkpoint import DeployedPolicy
 from flowpolicy.errors import ConfigError, ShapeError
 from flowpolicy.evaluate import (
     EvaluationError,
@@ -37,6 +38,35 @@ class Drift(Actor):
         self.check_inputs(observation, noise)
         self.batches.append(tuple(observation.shape))
         return torch.full_like(observation, self.push) + self.spread * noise
+
+
+class Plan(Actor):
+    """Chunks of ``horizon`` pushes, each told apart by its place and by the chunk's noise."""
+
+    def __init__(self, horizon: int) -> None:
+        super().__init__(1, horizon, noise_shape=(1,))
+        self.horizon = horizon
+        self.seen: list[Tensor] = []
+
+    def raw(self, observation: Tensor, noise: Tensor) -> Tensor:
+        self.check_inputs(observation, noise)
+        self.seen.append(torch.cat([observation, noise], dim=-1))
+        place = torch.linspace(-0.9, 0.9, self.horizon).to(noise)
+        return (place + 0.05 * noise).clamp(-1, 1)
+
+
+class Noted(LineWorld):
+    """Writes down what it is told."""
+
+    actions: list[list[float]] = []  # noqa: RUF012
+
+    def reset(self, *, seed=None):
+        self.actions.append([])
+        return super().reset(seed=seed)
+
+    def step(self, action):
+        self.actions[-1].append(float(action[0]))
+        return super().step(action)
 
 
 @pytest.fixture(autouse=True)
@@ -158,6 +188,8 @@ def test_processes_give_the_same_episodes_and_stay():
         assert there.returns == pytest.approx(here.returns)
         assert (there.lengths, there.successes) == (here.lengths, here.successes)
     assert LineWorld.made == made
+    chunked = [evaluate(Plan(3), LineWorld, episodes=7, workers=n) for n in (0, 2)]
+    assert chunked[0].returns == pytest.approx(chunked[1].returns)
     pool = worker_pool(LineWorld, 2)
 
     stranger = fp.OneStepActor(3, 1, hidden=(8,))
@@ -179,6 +211,38 @@ def test_processes_give_the_same_episodes_and_stay():
     with pytest.raises(EvaluationError, match="evaluation process 0 died with exit code -9"):
         pool.run(policy, range(2), parallel=2, seed=0, max_steps=None)
     assert not pool.usable
+
+
+@pytest.mark.parametrize("horizon", [1, 3, 10, 12])
+def test_a_chunk_is_played_open_loop_and_dropped_at_the_end(horizon):
+    """Episodes of ten steps: with horizon 3 the fourth chunk plays one of its actions."""
+    policy, Noted.actions = Plan(horizon), []
+    assert evaluate(policy, Noted, episodes=2, parallel=1).lengths == (10, 10)
+    place = torch.linspace(-0.9, 0.9, horizon)
+    for episode, played in enumerate(Noted.actions[:2]):
+        noise = EpisodeNoise(episode_seeds(0, episode)[1], (1,))
+        chunks = [(place + 0.05 * noise.draw()).clamp(-1, 1) for _ in range(-(-10 // horizon))]
+        torch.testing.assert_close(torch.tensor(played), torch.cat(chunks)[:10])
+    assert len(policy.seen) == 2 * -(-10 // horizon)  # asked once per chunk
+
+
+def test_chunks_of_neighbours_do_not_disturb_each_other():
+    """Episodes of unequal length: an environment asks in the middle of another one's chunk."""
+    policy = Plan(4)
+    alone = evaluate(policy, LineWorld, episodes=9, max_steps=7, parallel=1)
+    beside = evaluate(policy, LineWorld, episodes=9, max_steps=7, parallel=4)
+    assert beside.returns == alone.returns
+    assert {tuple(seen.shape) for seen in policy.seen} == {(1, 2), (4, 2)}
+
+
+def test_an_action_of_another_size_is_refused_with_the_way_out():
+    actor = fp.OneStepActor(3, 2, hidden=(8,))
+    with pytest.raises(
+        ShapeError, match=r"action has shape \[1\], the policy gives 1 of \[2\]; .*h"
+    ):
+        evaluate(actor, "Pendulum-v1", episodes=1)
+    chunked = DeployedPolicy(actor, horizon=2)
+    assert evaluate(chunked, "Pendulum-v1", episodes=1, max_steps=3).lengths == (3,)
 
 
 def test_without_success_only_returns_are_told():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import math
 import shutil
 import subprocess
 import sys
@@ -16,6 +18,7 @@ from flowpolicy.checkpoint import Checkpoints, DeployedPolicy, load_policy
 from flowpolicy.checkpoint.policy import deployed_actor
 from flowpolicy.errors import CheckpointError, ConfigError
 from flowpolicy.evaluate import evaluate
+from flowpolicy.modules import Actor
 from flowpolicy.run_folder import RunFolder
 from flowpolicy.train import train
 from flowpolicy.train.task import load_dataset, seeded_agent
@@ -104,6 +107,68 @@ def test_actions_in_the_units_of_the_environment():
     expected = torch.stack([low, high, torch.tensor([2.0, -2.0])])
     assert torch.equal(policy.environment_action(actions), expected)
     assert policy.act(*inputs(policy)).abs().max() <= 1
+
+
+def test_a_chunk_in_the_units_of_the_environment():
+    low, high = torch.tensor([0.0, -3.0]), torch.tensor([4.0, -1.0])
+    actor = fp.OneStepActor(3, 6, hidden=(8,))
+    policy = DeployedPolicy(actor, action_low=low, action_high=high, horizon=3)
+    chunk = torch.tensor([[-1.0, -1.0, 1.0, 1.0, 0.0, 0.0]])
+    assert policy.environment_action(chunk).tolist() == [[0.0, -3.0, 4.0, -1.0, 2.0, -2.0]]
+    assert torch.equal(policy.environment_action(-torch.ones(2)), low)  # one action of a chunk
+    with pytest.raises(ConfigError, match=r"dimension 6 of OneStepActor is not a multiple of hor"):
+        DeployedPolicy(actor, horizon=4)
+
+
+@pytest.mark.parametrize("normalized", [False, True])
+def test_the_length_of_a_chunk_is_saved_with_the_policy(out, normalized):
+    config = TINY.replace(
+        n_step=1,
+        horizon=3,
+        normalize_observations=normalized,
+        eval_every=0,
+        checkpoint_every=0,
+        offline_steps=4,
+    )
+    folder = train(config, out, progress=False)
+    policy = load_policy(folder.path)
+    assert isinstance(policy, DeployedPolicy)
+    assert (policy.horizon, policy.act_dim, policy.noise_shape) == (3, 6, (6,))
+    assert policy.mode is policy  # one-step policies are scored by sampling
+    recipe = folder.checkpoints.read().config["recipe"]
+    assert (recipe["act_dim"], recipe["options"]["horizon"]) == (2, 3)
+    assert folder.read_json("data.json")["horizon"] == 3
+    result = evaluate(policy, MAZE, episodes=3, max_steps=15)
+    assert result.mean_return == float(folder.read_evaluations()[0]["return"])
+    row = next(csv.DictReader(folder.metrics.read_text().splitlines()))
+    assert math.isfinite(float(row["loss_qvalue"]))
+
+
+class Mean(Actor):
+    """Gaussian around zero, or zero."""
+
+    def __init__(self, spread: float) -> None:
+        super().__init__(2, 2)
+        self.spread = spread
+
+    @property
+    def mode(self) -> Actor:
+        return Mean(0.0) if self.spread else self
+
+    def raw(self, observation, noise):
+        return observation + self.spread * noise
+
+
+def test_the_mode_keeps_what_is_around_the_actor():
+    high, mean = torch.tensor([3.0]), torch.ones(2)
+    policy = DeployedPolicy(
+        Mean(0.1), observation_mean=mean, action_low=-high, action_high=high, horizon=2
+    )
+    mode, z = policy.mode, torch.ones(2)
+    assert torch.equal(mode.act(mean, z), torch.zeros(2))
+    assert not torch.equal(policy.act(mean, z), torch.zeros(2))
+    assert (mode.horizon, mode.action_high) == (2, high)
+    assert mode.mode is mode
 
 
 def test_a_seed_gives_the_same_agent_and_leaves_the_global_generator():

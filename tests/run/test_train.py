@@ -12,7 +12,7 @@ import pytest
 import torch
 from tensordict import TensorDict
 
-from flowpolicy.agents import Agent
+from flowpolicy.agents import RECIPES, Agent
 from flowpolicy.checkpoint import Checkpoints, DeployedPolicy, load_policy
 from flowpolicy.data import Dataset, DatasetInfo, transforms
 from flowpolicy.errors import ConfigError, FlowPolicyError
@@ -312,6 +312,9 @@ def test_configuration_survives_json():
         ({"batch_size": -1}, "batch_size must be at least 1, got -1"),
         ({"discount": 1.5}, r"discount must lie in \(0, 1\], got 1.5"),
         ({"discount": float("nan")}, r"discount must lie in \(0, 1\], got nan"),
+        ({"horizon": 0}, "horizon must be at least 1, got 0"),
+        ({"horizon": 2}, "horizon 2 and n_step 2 exclude each other: the target of a chunk sums"),
+        ({"options": {"horizon": 2}}, "horizon is an option of the run, not of the agent"),
         ({"eval_actors": ()}, "eval_actors must name at least one actor"),
     ],
 )
@@ -330,6 +333,48 @@ def test_unknown_and_missing_keys_are_refused():
 def test_the_discount_reaches_recipes_that_take_one():
     assert TINY.replace(discount=0.5).recipe["discount"] == 0.5
     assert "discount" not in dataclasses.replace(TINY, agent="flow_bc").recipe
+
+
+def test_the_horizon_reaches_recipes_and_is_refused_elsewhere(monkeypatch):
+    assert TINY.replace(horizon=4, n_step=1).recipe["horizon"] == 4
+    monkeypatch.setitem(RECIPES, "stepwise", lambda obs_dim, act_dim, *, lr=1e-3: None)
+    one = TrainConfig(agent="stepwise", env=MAZE)
+    assert one.recipe == {}
+    with pytest.raises(ConfigError, match="horizon must be 1: stepwise has no action chunks"):
+        one.replace(horizon=2)
+
+
+def test_own_chunks_must_be_those_of_the_run(out):
+    dataset = Dataset.from_tensordict(
+        pendulum_data(), info=DatasetInfo(name="swing"), action_low=-2, action_high=2
+    )
+    chunks = transforms.chunk(dataset, 3, 0.99)
+    config = TINY.replace(
+        env="Pendulum-v1",
+        n_step=1,
+        offline_steps=2,
+        eval_episodes=1,
+        checkpoint_every=0,
+        eval_actors=("policy",),
+    )
+    for horizon in (1, 2):
+        with pytest.raises(
+            ConfigError, match=f"'swing' holds chunks of 3 actions, the run has horizon {horizon}"
+        ):
+            train(config.replace(horizon=horizon), out, dataset=chunks, progress=False)
+    said = []
+    ready = train(
+        config.replace(horizon=3), out, dataset=chunks, progress=False, announce=said.append
+    )
+    assert said == ["data: swing (in memory), 38 transitions in chunks of 3 actions"]
+    made = train(config.replace(horizon=3), out.with_name("b"), dataset=dataset, progress=False)
+    one, two = (folder.checkpoints.read().files for folder in (ready, made))
+    assert one["model.safetensors"] == two["model.safetensors"]
+    policy = load_policy(ready.path)
+    observation, noise = torch.randn(4, 3), torch.randn(4, 3)
+    action = policy.act(observation, noise)
+    assert action.shape == (4, 3)
+    torch.testing.assert_close(policy.environment_action(action), 2 * action)
 
 
 def test_a_table_refuses_other_columns(tmp_path):

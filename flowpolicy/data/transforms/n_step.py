@@ -1,4 +1,4 @@
-"""Data sets made from data sets."""
+"""Windows of several steps whose rewards are summed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from dataclasses import replace
 import torch
 
 from flowpolicy.data.dataset import Dataset
-from flowpolicy.errors import ConfigError, DataError, require_at_least
+from flowpolicy.data.transforms.windows import check_single_steps, longest_episode
+from flowpolicy.errors import DataError, require_at_least
 
 
 def n_step(dataset: Dataset, n: int = 10, discount: float = 0.995) -> Dataset:
@@ -34,8 +35,8 @@ def n_step(dataset: Dataset, n: int = 10, discount: float = 0.995) -> Dataset:
 
     Raises:
         ConfigError: ``n`` below 1, or a discount outside (0, 1].
-        DataError: n-step data already, an episode in several pieces, or windows longer than every
-            episode of which some do not end with a success.
+        DataError: n-step data or chunks already, an episode in several pieces, or windows longer
+            than every episode of which some do not end with a success.
 
     Example:
         >>> from flowpolicy.data import Dataset, transforms
@@ -54,21 +55,9 @@ def n_step(dataset: Dataset, n: int = 10, discount: float = 0.995) -> Dataset:
         tensor([0.5000, 2.0000, 3.5000])
     """
     require_at_least("n_step", "n", n, 1)
-    if not 0 < discount <= 1:
-        raise ConfigError(f"n_step: discount must lie in (0, 1], got {discount!r}.")
-    if "steps_to_next_obs" in dataset.entries():
-        raise DataError(
-            f"n_step: {dataset.info.name!r} holds windows of {dataset.info.n_step} steps already. "
-            "Start from the one-step data."
-        )
+    check_single_steps("n_step", dataset, discount)
     entries = dataset.entries()
     episode = entries["episode"]
-    if len(episode.unique()) != dataset.info.episodes:
-        raise DataError(
-            f"n_step: the rows of an episode of {dataset.info.name!r} do not lie next to each "
-            "other. Sort the data by episode and time."
-        )
-
     rows = torch.arange(len(dataset), device=dataset.device)
     reward = entries["next", "reward"].squeeze(1).double()
     success = entries["next", "terminated"].squeeze(1)
@@ -86,7 +75,7 @@ def n_step(dataset: Dataset, n: int = 10, discount: float = 0.995) -> Dataset:
 
     kept = (ongoing | succeeded).nonzero().squeeze(1)
     dropped = len(dataset) - len(kept)
-    longest = int(torch.unique_consecutive(episode, return_counts=True)[1].max())
+    longest = longest_episode(dataset)
     if dropped and n > longest:
         raise DataError(
             f"n_step: no window of {n} steps fits into {dataset.info.name!r}, whose longest "

@@ -1,0 +1,6 @@
+"""Data sets made from data sets."""
+
+from __future__ import annotations
+
+from flowpolicy.data.transforms.chunk import chunk as chunk
+from flowpolicy.data.transforms.n_step import n_step as n_step

@@ -1,0 +1,42 @@
+"""What every transform asks of the data that it cuts windows from."""
+
+from __future__ import annotations
+
+import torch
+
+from flowpolicy.data.dataset import Dataset
+from flowpolicy.errors import ConfigError, DataError
+
+
+def check_single_steps(transform: str, dataset: Dataset, discount: float) -> None:
+    """Refuse what has no windows: a discount outside (0, 1], or rows that are no single steps.
+
+    Args:
+        transform: who asks, for messages.
+        dataset: one transition per row, the rows of each episode next to each other.
+        discount: the discount per step inside a window.
+
+    Raises:
+        ConfigError: a discount outside (0, 1].
+        DataError: windows or chunks already, or an episode in several pieces.
+    """
+    if not 0 < discount <= 1:
+        raise ConfigError(f"{transform}: discount must lie in (0, 1], got {discount!r}.")
+    info, entries = dataset.info, dataset.entries()
+    if "steps_to_next_obs" in entries:
+        windows = f"chunks of {info.horizon}" if "valid" in entries else f"windows of {info.n_step}"
+        raise DataError(
+            f"{transform}: {info.name!r} holds {windows} steps already. "
+            "Start from the one-step data."
+        )
+    if len(entries["episode"].unique()) != info.episodes:
+        raise DataError(
+            f"{transform}: the rows of an episode of {info.name!r} do not lie next to each "
+            "other. Sort the data by episode and time."
+        )
+
+
+def longest_episode(dataset: Dataset) -> int:
+    """The number of rows of the longest recorded trajectory."""
+    lengths = torch.unique_consecutive(dataset.entries()["episode"], return_counts=True)[1]
+    return int(lengths.max())
