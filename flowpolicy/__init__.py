@@ -30,6 +30,8 @@ from flowpolicy.functional import mean_value as mean_value
 from flowpolicy.functional import min_value as min_value
 from flowpolicy.functional import unit_scale as unit_scale
 from flowpolicy.losses import ActorLoss as ActorLoss
+from flowpolicy.losses import AdjointMatchingLoss as AdjointMatchingLoss
+from flowpolicy.losses import BasicAdjointMatchingLoss as BasicAdjointMatchingLoss
 from flowpolicy.losses import DistillLoss as DistillLoss
 from flowpolicy.losses import DPGLoss as DPGLoss
 from flowpolicy.losses import DualLoss as DualLoss
@@ -37,6 +39,7 @@ from flowpolicy.losses import EntropyLoss as EntropyLoss
 from flowpolicy.losses import ExpectileLoss as ExpectileLoss
 from flowpolicy.losses import FlowMatchingLoss as FlowMatchingLoss
 from flowpolicy.losses import Loss as Loss
+from flowpolicy.losses import MemorylessLoss as MemorylessLoss
 from flowpolicy.losses import PolyakUpdater as PolyakUpdater
 from flowpolicy.losses import SumLoss as SumLoss
 from flowpolicy.losses import TDLoss as TDLoss
@@ -79,6 +82,7 @@ from flowpolicy.paths import UniformTime as UniformTime
 from flowpolicy.samplers import BestOf as BestOf
 from flowpolicy.samplers import EulerSampler as EulerSampler
 from flowpolicy.samplers import HeunSampler as HeunSampler
+from flowpolicy.samplers import MemorylessSDE as MemorylessSDE
 from flowpolicy.samplers import MidpointSampler as MidpointSampler
 from flowpolicy.samplers import RK4Sampler as RK4Sampler
 from flowpolicy.samplers import Sampler as Sampler

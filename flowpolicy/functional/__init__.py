@@ -16,6 +16,12 @@ from flowpolicy.functional.dual import dual as dual
 from flowpolicy.functional.expectile import expectile_error as expectile_error
 from flowpolicy.functional.gaussian import gaussian_log_prob as gaussian_log_prob
 from flowpolicy.functional.gaussian import tanh_log_derivative as tanh_log_derivative
+from flowpolicy.functional.lean_adjoint import adjoint_matching_error as adjoint_matching_error
+from flowpolicy.functional.lean_adjoint import lean_adjoint as lean_adjoint
+from flowpolicy.functional.memoryless import control_cost as control_cost
+from flowpolicy.functional.memoryless import memoryless_noise_scale as memoryless_noise_scale
+from flowpolicy.functional.memoryless import memoryless_path as memoryless_path
+from flowpolicy.functional.memoryless import memoryless_step as memoryless_step
 from flowpolicy.functional.scale import Scale as Scale
 from flowpolicy.functional.scale import inverse_mean_abs as inverse_mean_abs
 from flowpolicy.functional.scale import unit_scale as unit_scale
@@ -23,3 +29,4 @@ from flowpolicy.functional.squared_error import squared_error as squared_error
 from flowpolicy.functional.temporal_difference import td_error as td_error
 from flowpolicy.functional.temporal_difference import td_target as td_target
 from flowpolicy.functional.value_aware_weight import value_aware_weight as value_aware_weight
+from flowpolicy.functional.velocity import Velocity as Velocity

@@ -26,6 +26,8 @@ class BatchKeys:
         noise: ``[*B, *noise_shape]``, the noise of the policy's action; drawn where absent.
         x0: ``[*B, A]``, the noise end of the flow-matching path; drawn where absent.
         time: ``[*B, 1]``, the flow time; drawn where absent.
+        path_noise: ``[*B, T, A]``, the start of a memoryless path and the noises of its steps;
+            drawn where absent.
         valid: ``[*B, 1]`` bool, False where an action chunk would leave its trajectory; losses of
             the data's action count such a row as zero. All rows are valid where absent.
         priority_weight: ``[*B]`` importance weights of a prioritised replay buffer, where present.
@@ -39,6 +41,7 @@ class BatchKeys:
     noise: NestedKey = "noise"
     x0: NestedKey = "x0"
     time: NestedKey = "time"
+    path_noise: NestedKey = "path_noise"
     valid: NestedKey = "valid"
     priority_weight: NestedKey = "priority_weight"
 

@@ -6,7 +6,8 @@ from typing import ClassVar, final
 
 from torch import Tensor
 
-from flowpolicy.samplers.sampler import Sampler, Velocity
+from flowpolicy.functional.velocity import Velocity
+from flowpolicy.samplers.sampler import Sampler
 
 
 @final

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from flowpolicy.errors import require_at_least
+from flowpolicy.functional.velocity import Velocity
 from flowpolicy.modules.actor import Actor
 from flowpolicy.modules.parts import require_field
 from flowpolicy.modules.velocity_field import VelocityField
 
-Velocity = Callable[[Tensor, float], Tensor]
-"""``(x [*B, A], t) -> [*B, A]``: the velocity at a point and a time, the observation being
-fixed."""
+
+def velocity_given(field: VelocityField, observation: Tensor) -> Velocity:
+    """The velocity of ``field`` at a point and a time, given the observation ``[*B, O]``."""
+
+    def velocity(x: Tensor, t: float) -> Tensor:
+        return field.velocity(observation, x, x.new_full((*x.shape[:-1], 1), t))
+
+    return velocity
 
 
 class Sampler(Actor):
@@ -61,10 +67,7 @@ class Sampler(Actor):
 
     def _chain(self, observation: Tensor, noise: Tensor) -> Iterator[Tensor]:
         self.check_inputs(observation, noise)
-
-        def velocity(x: Tensor, t: float) -> Tensor:
-            return self.field.velocity(observation, x, x.new_full((*x.shape[:-1], 1), t))
-
+        velocity = velocity_given(self.field, observation)
         x = noise
         for i in range(self.steps):
             x = self.step(velocity, x, i / self.steps, 1 / self.steps)

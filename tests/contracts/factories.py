@@ -25,7 +25,7 @@ OBS, ACT = 3, 2
 HIDDEN = (8,)
 PARTS = (
     *("field", "slow", "actor", "critic", "target", "value", "coefficient"),
-    *("gaussian", "squashed", "deterministic", "slow_deterministic", "edit"),
+    *("gaussian", "squashed", "deterministic", "slow_deterministic", "edit", "behavior"),
 )
 SHAPES = [(), (4,), (2, 3)]
 BOTH = ("actor", "flow")
@@ -52,6 +52,7 @@ class Parts:
             self.slow_deterministic = fp.TargetNetwork(self.deterministic)
             self.edit = fp.TanhGaussianActor(OBS + ACT, ACT, HIDDEN)
             self.edited = fp.EditActor(self.flow, self.edit, scale=0.5)
+            self.behavior = fp.VelocityField(OBS, ACT, HIDDEN)
         self.networks = nn.ModuleDict({name: getattr(self, name) for name in PARTS})
         with torch.no_grad():  # a target that differs from its source, biases that are not zero
             for parameter in self.networks.parameters():
@@ -103,6 +104,10 @@ FACTORIES: dict[type, dict[str, Callable[[Parts], Any]]] = {
     fp.BestOf: {
         "flow": lambda p: p.best_of,
         "one_step": lambda p: fp.BestOf(p.actor, p.target, n=3, aggregation=fp.min_value),
+    },
+    fp.MemorylessSDE: {
+        "": lambda p: fp.MemorylessSDE(p.field, steps=3),
+        "end": lambda p: fp.MemorylessSDE(p.field, end=p.slow, steps=3),
     },
     fp.FromCurrentObservation: {"": lambda p: fp.FromCurrentObservation(p.flow)},
     DeployedPolicy: {
@@ -201,6 +206,28 @@ FACTORIES: dict[type, dict[str, Callable[[Parts], Any]]] = {
         ),
     },
     fp.ValueLoss: {"": lambda p, **kw: fp.ValueLoss(p.value, p.target, **kw)},
+    fp.AdjointMatchingLoss: {
+        "": lambda p, **kw: fp.AdjointMatchingLoss(
+            p.field, p.behavior, p.target, temperature=0.5, steps=3, **kw
+        ),
+        "online": lambda p, **kw: fp.AdjointMatchingLoss(
+            p.field, p.behavior, p.critic, temperature=0.5, steps=2, aggregation=fp.min_value, **kw
+        ),
+    },
+    fp.BasicAdjointMatchingLoss: {
+        "": lambda p, **kw: fp.BasicAdjointMatchingLoss(
+            p.field, p.slow, p.critic, temperature=0.5, steps=3, **kw
+        ),
+        "pessimistic": lambda p, **kw: fp.BasicAdjointMatchingLoss(
+            p.field,
+            p.behavior,
+            p.critic,
+            temperature=0.5,
+            steps=3,
+            aggregation=fp.Pessimistic(0.5),
+            **kw,
+        ),
+    },
     fp.ExpectileLoss: {"": lambda p, **kw: fp.ExpectileLoss(p.value, p.target, **kw)},
 }
 

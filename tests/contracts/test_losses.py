@@ -171,7 +171,7 @@ def renamed(batch: TensorDict, names: dict[str, object]) -> TensorDict:
 def test_every_key_can_be_renamed(cls, variant, prefix) -> None:
     loss, batch, _ = made(cls, variant)
     expected = value_of(loss, batch)
-    keys = ("observation", "action", "reward", "terminated", "noise", "x0", "time")
+    keys = ("observation", "action", "reward", "terminated", "noise", "path_noise", "x0", "time")
     names = {key: (*prefix, f"my_{key}") if prefix else f"my_{key}" for key in keys}
     loss.set_keys(**names)
     assert torch.equal(value_of(loss, renamed(batch, names)), expected)
@@ -278,7 +278,7 @@ def test_the_state_dict_holds_the_network_and_the_coefficient(cls, variant) -> N
     parameters = dict(loss.named_parameters())
     buffers = set(loss.state_dict()) - set(parameters)
     assert "coefficient" in buffers
-    assert buffers <= {"coefficient", "weight.temperature"}
+    assert buffers <= {"coefficient", "temperature", "weight.temperature"}
 
 
 @each_loss

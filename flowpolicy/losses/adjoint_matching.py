@@ -1,0 +1,124 @@
+"""Fine-tuning a flow by regression on adjoints."""
+
+from __future__ import annotations
+
+from typing import ClassVar, final
+
+import torch
+from torch import Tensor
+
+from flowpolicy.functional.action_gradient import action_gradient
+from flowpolicy.functional.aggregation import Aggregation, mean_value
+from flowpolicy.functional.lean_adjoint import adjoint_matching_error, lean_adjoint
+from flowpolicy.losses.base import Reduction
+from flowpolicy.losses.memoryless_loss import MemorylessLoss
+from flowpolicy.modules.evaluated_batch import Critic, EvaluatedBatch
+from flowpolicy.modules.parts import require_aggregation
+from flowpolicy.modules.target_network import TargetNetwork
+from flowpolicy.modules.velocity_field import VelocityField
+from flowpolicy.samplers.sampler import velocity_given
+
+
+@final
+class AdjointMatchingLoss(MemorylessLoss):
+    r"""Regresses a field on its base, corrected by the critics' slope carried back in time.
+
+    .. math::
+        L = c\,\Big\langle \sum_{i=0}^{T-1} \Big\| \frac{2}{\sigma_i}\,
+            \big(f_\theta(s, x_i, t_i) - f_\beta(s, x_i, t_i)\big)
+            + \sigma_i\,\tilde g_i \Big\|^2 \Big\rangle_B,\qquad
+        \tilde g_T = -\frac1\eta\,\nabla_x\, \mathrm{agg}_k\,Q_k(s, \mathrm{clip}(x))\Big|_{x_T}
+
+    The paths ``x_i`` are drawn from the stochastic equation of ``f_theta``, the lean adjoints run
+    backwards along them under ``f_beta``; both are constants. Its minimum is the behaviour tilted
+    by ``exp(Q / eta)``, with the critics' first derivative alone and no gradient through a chain of
+    steps. Where the path ends outside the box the critics' slope is 0. The sum over steps and
+    dimensions. Trains the field. Reads ``observation`` ``[*B, O]`` and where present
+    ``path_noise`` ``[*B, T, A]``: each path's start, then the noises of its steps but the last.
+    Metrics: ``adjoint_mean`` and ``adjoint_max``, of the adjoints' absolute entries.
+
+    Args:
+        field: ``f_theta``, the velocity field to train.
+        base: ``f_beta``, e.g. ``TargetNetwork(behavior_field)``.
+        critic: the critics whose slope it follows, usually their target.
+        temperature: ``eta``, above 0; the papers' inverse temperature is its reciprocal.
+        steps: ``T``.
+        aggregation: over the ensemble.
+        coefficient: ``c``.
+        reduction: over the batch.
+        name: reported as ``loss_<name>``.
+
+    Raises:
+        ConfigError: parts of the wrong kind or of different sizes, a base that is the trained field
+            itself, a temperature that is not above 0, ``steps`` that is no whole number of at least
+            1, a negative coefficient, or an unknown reduction.
+        MissingKeyError, ShapeError: a batch that does not fit (in use).
+
+    Example:
+        >>> import torch
+        >>> import flowpolicy as fp
+        >>> from tensordict import TensorDict
+        >>> field, behavior = (fp.VelocityField(3, 2, hidden=(16,)) for _ in range(2))
+        >>> critic = fp.CriticEnsemble(3, 2, hidden=(16,))
+        >>> loss = fp.AdjointMatchingLoss(field, behavior, critic, temperature=1.0)
+        >>> batch = TensorDict(observation=torch.randn(8, 3), batch_size=[8])
+        >>> loss(batch)["loss_adjoint"].backward()
+        >>> all(p.grad is None for p in [*behavior.parameters(), *critic.parameters()])
+        True
+
+    Source: Li, Levine, "Q-learning with adjoint matching", ICLR 2026, arXiv 2601.14234, and the
+    authors' code, after Domingo-Enrich et al., "Adjoint matching", ICLR 2025, arXiv 2409.08861.
+    """
+
+    metrics: ClassVar[tuple[str, ...]] = ("mean", "max")
+
+    def __init__(
+        self,
+        field: VelocityField,
+        base: VelocityField | TargetNetwork,
+        critic: Critic,
+        *,
+        temperature: float,
+        steps: int = 10,
+        aggregation: Aggregation = mean_value,
+        coefficient: float = 1.0,
+        reduction: Reduction = "mean",
+        name: str = "adjoint",
+    ) -> None:
+        super().__init__(
+            field,
+            base,
+            critic,
+            name,
+            temperature=temperature,
+            steps=steps,
+            coefficient=coefficient,
+            reduction=reduction,
+        )
+        require_aggregation("AdjointMatchingLoss", aggregation, critic)
+        self.aggregation = aggregation
+
+    @torch.no_grad()
+    def paths(self, evaluated: EvaluatedBatch) -> tuple[Tensor, Tensor]:
+        """The paths of the trained field and their adjoints, ``[T + 1, *B, A]`` each."""
+        observation = evaluated.observation(self.field)
+        path = self.sde.trajectory(observation, self.path_noise(evaluated))
+
+        def value(action: Tensor) -> Tensor:
+            return self.aggregation(self.critic.values(observation, action.clamp(-1, 1)))
+
+        end = -action_gradient(value, path[-1]) / self.temperature
+        return path, lean_adjoint(velocity_given(self.base, observation), path, end)
+
+    def per_sample(self, evaluated: EvaluatedBatch) -> tuple[Tensor, dict[str, Tensor]]:
+        """The squared error of all steps, ``[*B, 1]``: one pass of either field for all of them."""
+        path, adjoint = self.paths(evaluated)
+        x, adjoint = path[:-1], adjoint[:-1]
+        observation = evaluated.observation(self.field)
+        time = torch.arange(len(x), dtype=x.dtype, device=x.device) / len(x)
+        time = time.view(-1, *[1] * (x.ndim - 1)).expand(*x.shape[:-1], 1)
+        inputs = observation.expand(len(x), *observation.shape), x, time
+        with torch.no_grad():
+            base = self.base.velocity(*inputs)
+        error = adjoint_matching_error(self.field.velocity(*inputs), base, adjoint)
+        return error, {"mean": adjoint.abs().mean(), "max": adjoint.abs().amax()}

@@ -1,0 +1,113 @@
+"""Fine-tuning a flow by differentiating its simulation."""
+
+from __future__ import annotations
+
+from typing import ClassVar, final
+
+from torch import Tensor
+
+from flowpolicy.errors import require_at_least
+from flowpolicy.functional.aggregation import Aggregation, mean_value
+from flowpolicy.functional.memoryless import (
+    control_cost,
+    memoryless_noise_scale,
+    memoryless_step,
+)
+from flowpolicy.losses.base import Reduction
+from flowpolicy.losses.memoryless_loss import MemorylessLoss
+from flowpolicy.modules.evaluated_batch import Critic, EvaluatedBatch
+from flowpolicy.modules.parts import require_aggregation
+from flowpolicy.modules.target_network import TargetNetwork
+from flowpolicy.modules.velocity_field import VelocityField
+from flowpolicy.samplers.sampler import velocity_given
+
+
+@final
+class BasicAdjointMatchingLoss(MemorylessLoss):
+    r"""Lowers the cost of control minus the value of the end, with gradient through the whole path.
+
+    .. math::
+        L = c\,\Big\langle \sum_{i=0}^{T-2} \frac{2}{\sigma_i^2}\,
+            \big\|f_\theta(s, x_i, t_i) - f_\beta(s, x_i, t_i)\big\|^2
+            - \frac1\eta\,\mathrm{agg}_k\,Q_k(s, x_T) \Big\rangle_B
+
+    The problem of optimal control whose solution ``AdjointMatchingLoss`` regresses on, solved by
+    brute force: the states carry gradient, and the critics see the end unclipped. Trains the field.
+    Reads ``observation`` ``[*B, O]`` and where present ``path_noise`` ``[*B, T, A]``. Metrics:
+    ``basic_adjoint_cost``, the sum over the steps, and ``basic_adjoint_value``, that of the ends.
+
+    Args:
+        field: ``f_theta``, the velocity field to train.
+        base: ``f_beta``, e.g. ``TargetNetwork(behavior_field)``.
+        critic: the critics to climb, usually the online ones.
+        temperature: ``eta``, above 0; the papers' inverse temperature is its reciprocal.
+        steps: ``T``, at least 2: the last step is the base's.
+        aggregation: over the ensemble.
+        coefficient: ``c``.
+        reduction: over the batch.
+        name: reported as ``loss_<name>``.
+
+    Raises:
+        ConfigError: parts of the wrong kind or of different sizes, a base that is the trained field
+            itself, a temperature that is not above 0, ``steps`` that is no whole number of at least
+            2, a negative coefficient, or an unknown reduction.
+        MissingKeyError, ShapeError: a batch that does not fit (in use).
+
+    Example:
+        >>> import torch
+        >>> import flowpolicy as fp
+        >>> from tensordict import TensorDict
+        >>> field, behavior = (fp.VelocityField(3, 2, hidden=(16,)) for _ in range(2))
+        >>> critic = fp.CriticEnsemble(3, 2, hidden=(16,))
+        >>> loss = fp.BasicAdjointMatchingLoss(field, behavior, critic, temperature=1.0, steps=5)
+        >>> sorted(loss(TensorDict(observation=torch.randn(8, 3), batch_size=[8])).keys())
+        ['basic_adjoint_cost', 'basic_adjoint_value', 'loss_basic_adjoint']
+
+    Source: the baseline BAM of Li, Levine, "Q-learning with adjoint matching", ICLR 2026, arXiv
+    2601.14234, and the authors' code; the cost of control carries no step length there.
+    """
+
+    metrics: ClassVar[tuple[str, ...]] = ("cost", "value")
+
+    def __init__(
+        self,
+        field: VelocityField,
+        base: VelocityField | TargetNetwork,
+        critic: Critic,
+        *,
+        temperature: float,
+        steps: int = 10,
+        aggregation: Aggregation = mean_value,
+        coefficient: float = 1.0,
+        reduction: Reduction = "mean",
+        name: str = "basic_adjoint",
+    ) -> None:
+        super().__init__(
+            field,
+            base,
+            critic,
+            name,
+            temperature=temperature,
+            steps=require_at_least("BasicAdjointMatchingLoss", "steps", steps, 2),
+            coefficient=coefficient,
+            reduction=reduction,
+        )
+        require_aggregation("BasicAdjointMatchingLoss", aggregation, critic)
+        self.aggregation = aggregation
+
+    def per_sample(self, evaluated: EvaluatedBatch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Cost minus scaled value, ``[*B, 1]``."""
+        observation, noise = evaluated.observation(self.field), self.path_noise(evaluated)
+        self.sde.check_inputs(observation, noise)
+        velocity = velocity_given(self.field, observation)
+        base = velocity_given(self.base, observation)
+        x, *noises = noise.unbind(dim=-2)
+        h = 1 / self.sde.steps
+        cost = x.new_zeros((*x.shape[:-1], 1))
+        for i, each in enumerate(noises):
+            v = velocity(x, i * h)
+            cost = cost + control_cost(v - base(x, i * h), memoryless_noise_scale(i * h, h))
+            x = memoryless_step(x, v, each, i * h, h)
+        x = x + h * base(x, 1 - h)
+        value = self.aggregation(self.critic.values(observation, x))
+        return cost - value / self.temperature, {"cost": cost.mean(), "value": value.mean()}
