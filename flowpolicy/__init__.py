@@ -22,6 +22,7 @@ from flowpolicy.errors import FlowPolicyError as FlowPolicyError
 from flowpolicy.errors import MissingKeyError as MissingKeyError
 from flowpolicy.errors import ShapeError as ShapeError
 from flowpolicy.evaluate import evaluate as evaluate
+from flowpolicy.functional import LinexError as LinexError
 from flowpolicy.functional import Pessimistic as Pessimistic
 from flowpolicy.functional import first_value as first_value
 from flowpolicy.functional import inverse_mean_abs as inverse_mean_abs
@@ -40,6 +41,7 @@ from flowpolicy.losses import ExpectileLoss as ExpectileLoss
 from flowpolicy.losses import FlowMatchingLoss as FlowMatchingLoss
 from flowpolicy.losses import Loss as Loss
 from flowpolicy.losses import MemorylessLoss as MemorylessLoss
+from flowpolicy.losses import NoisyValueLoss as NoisyValueLoss
 from flowpolicy.losses import PolyakUpdater as PolyakUpdater
 from flowpolicy.losses import SumLoss as SumLoss
 from flowpolicy.losses import TDLoss as TDLoss
@@ -59,6 +61,7 @@ from flowpolicy.modules import GaussianActor as GaussianActor
 from flowpolicy.modules import LearnedCoefficient as LearnedCoefficient
 from flowpolicy.modules import ModeActor as ModeActor
 from flowpolicy.modules import NoisyActor as NoisyActor
+from flowpolicy.modules import NoisyCriticEnsemble as NoisyCriticEnsemble
 from flowpolicy.modules import OneStepActor as OneStepActor
 from flowpolicy.modules import StochasticActor as StochasticActor
 from flowpolicy.modules import TanhGaussian as TanhGaussian
@@ -81,11 +84,14 @@ from flowpolicy.paths import PathSample as PathSample
 from flowpolicy.paths import UniformTime as UniformTime
 from flowpolicy.samplers import BestOf as BestOf
 from flowpolicy.samplers import EulerSampler as EulerSampler
+from flowpolicy.samplers import GuidedSampler as GuidedSampler
 from flowpolicy.samplers import HeunSampler as HeunSampler
 from flowpolicy.samplers import MemorylessSDE as MemorylessSDE
 from flowpolicy.samplers import MidpointSampler as MidpointSampler
 from flowpolicy.samplers import RK4Sampler as RK4Sampler
 from flowpolicy.samplers import Sampler as Sampler
+from flowpolicy.samplers import as_if_clean as as_if_clean
+from flowpolicy.samplers import at_their_time as at_their_time
 from flowpolicy.weights import AdvantageWeight as AdvantageWeight
 from flowpolicy.weights import ValueAwareWeight as ValueAwareWeight
 from flowpolicy.weights import Weight as Weight

@@ -2,6 +2,9 @@
 
 from flowpolicy.agents.agent import Agent as Agent
 from flowpolicy.agents.blend import Blend as Blend
+from flowpolicy.agents.cgql import cgql as cgql
+from flowpolicy.agents.cgql import cgql_linex as cgql_linex
+from flowpolicy.agents.cgql import cgql_mse as cgql_mse
 from flowpolicy.agents.fawac import fawac as fawac
 from flowpolicy.agents.fbrac import fbrac as fbrac
 from flowpolicy.agents.flow_bc import flow_bc as flow_bc

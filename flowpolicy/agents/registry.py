@@ -8,6 +8,7 @@ from typing import Any
 
 from flowpolicy.agents.agent import Agent
 from flowpolicy.agents.blend import Blend
+from flowpolicy.agents.cgql import cgql, cgql_linex, cgql_mse
 from flowpolicy.agents.fawac import fawac
 from flowpolicy.agents.fbrac import fbrac
 from flowpolicy.agents.flow_bc import flow_bc
@@ -27,6 +28,9 @@ from flowpolicy.functional import (
 from flowpolicy.modules import FromCurrentObservation
 
 RECIPES: dict[str, Callable[..., Agent]] = {
+    "cgql": cgql,
+    "cgql_linex": cgql_linex,
+    "cgql_mse": cgql_mse,
     "fawac": fawac,
     "fbrac": fbrac,
     "flow_bc": flow_bc,

@@ -16,8 +16,10 @@ from flowpolicy.functional.dual import dual as dual
 from flowpolicy.functional.expectile import expectile_error as expectile_error
 from flowpolicy.functional.gaussian import gaussian_log_prob as gaussian_log_prob
 from flowpolicy.functional.gaussian import tanh_log_derivative as tanh_log_derivative
+from flowpolicy.functional.guidance import score_velocity as score_velocity
 from flowpolicy.functional.lean_adjoint import adjoint_matching_error as adjoint_matching_error
 from flowpolicy.functional.lean_adjoint import lean_adjoint as lean_adjoint
+from flowpolicy.functional.linex import LinexError as LinexError
 from flowpolicy.functional.memoryless import control_cost as control_cost
 from flowpolicy.functional.memoryless import memoryless_noise_scale as memoryless_noise_scale
 from flowpolicy.functional.memoryless import memoryless_path as memoryless_path

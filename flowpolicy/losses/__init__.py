@@ -13,6 +13,7 @@ from flowpolicy.losses.entropy import EntropyLoss as EntropyLoss
 from flowpolicy.losses.expectile import ExpectileLoss as ExpectileLoss
 from flowpolicy.losses.flow_matching import FlowMatchingLoss as FlowMatchingLoss
 from flowpolicy.losses.memoryless_loss import MemorylessLoss as MemorylessLoss
+from flowpolicy.losses.noisy_value import NoisyValueLoss as NoisyValueLoss
 from flowpolicy.losses.sum import SumLoss as SumLoss
 from flowpolicy.losses.target_updater import PolyakUpdater as PolyakUpdater
 from flowpolicy.losses.td import TDLoss as TDLoss

@@ -18,6 +18,7 @@ from flowpolicy.modules.critic_ensemble import CriticEnsemble
 from flowpolicy.modules.evaluated_batch import Critic, EvaluatedBatch
 from flowpolicy.modules.frozen import frozen
 from flowpolicy.modules.keys import next_key
+from flowpolicy.modules.noisy_critic_ensemble import NoisyCriticEnsemble
 from flowpolicy.modules.parts import (
     require_actor,
     require_aggregation,
@@ -94,7 +95,7 @@ class TDLoss(Loss):
 
     def __init__(
         self,
-        critic: CriticEnsemble,
+        critic: CriticEnsemble | NoisyCriticEnsemble,
         target: Critic | None = None,
         *,
         next_actor: Actor | Sequence[Actor] | None = None,

@@ -18,8 +18,8 @@ from flowpolicy.errors import (
 )
 from flowpolicy.functional.aggregation import Aggregation, mean_value
 from flowpolicy.modules.keys import entry
-from flowpolicy.modules.mlp import Activation, like, mlp, tanh_gelu
-from flowpolicy.modules.stacked import StackedLayerNorm, StackedLinear
+from flowpolicy.modules.mlp import Activation, like, tanh_gelu
+from flowpolicy.modules.stacked import stacked_mlp, values_of_members
 
 
 @final
@@ -73,15 +73,13 @@ class CriticEnsemble(TensorDictModuleBase):
         self.act_dim = require_at_least("CriticEnsemble", "act_dim", act_dim, 1)
         self.size = require_at_least("CriticEnsemble", "size", size, 1)
         self.aggregation = aggregation
-        self.net = mlp(
+        self.net = stacked_mlp(
             "CriticEnsemble",
             obs_dim + act_dim,
-            1,
             hidden,
+            members=self.size,
             layer_norm=layer_norm,
             activation=activation,
-            linear=lambda i, o: StackedLinear(size, i, o),
-            norm=lambda features: StackedLayerNorm(size, features),
         )
 
     def values(self, observation: Tensor, action: Tensor) -> Tensor:
@@ -90,10 +88,7 @@ class CriticEnsemble(TensorDictModuleBase):
         require_input("CriticEnsemble", "observation", observation, self.obs_dim, parameter)
         require_input("CriticEnsemble", "action", action, self.act_dim, parameter)
         require_same_batch("CriticEnsemble", "observation", observation, "action", action)
-        x = torch.cat([observation, action], dim=-1)
-        flat = x.reshape(1, -1, x.shape[-1]).expand(self.size, -1, -1)
-        out: Tensor = self.net(flat)
-        return out.reshape(self.size, *x.shape[:-1], 1)
+        return values_of_members(self.net, self.size, torch.cat([observation, action], dim=-1))
 
     @dispatch(auto_batch_size=False)  # type: ignore[untyped-decorator]
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:

@@ -17,13 +17,14 @@ from flowpolicy.modules.density_actor import DensityActor, ModeActor
 from flowpolicy.modules.frozen import frozen, unfrozen
 from flowpolicy.modules.gaussian import ActionDistribution
 from flowpolicy.modules.keys import BatchKeys, entry, next_key
+from flowpolicy.modules.noisy_critic_ensemble import NoisyCriticEnsemble
 from flowpolicy.modules.stochastic_actor import StochasticActor
 from flowpolicy.modules.target_network import TargetNetwork
 from flowpolicy.modules.value_network import ValueNetwork
 from flowpolicy.modules.velocity_field import VelocityField
 
 T = TypeVar("T")
-Critic = CriticEnsemble | TargetNetwork
+Critic = CriticEnsemble | NoisyCriticEnsemble | TargetNetwork
 Network = Actor | VelocityField | Critic | ValueNetwork
 
 

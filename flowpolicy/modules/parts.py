@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
 from flowpolicy.errors import ConfigError
+from flowpolicy.functional.action_gradient import action_gradient
 from flowpolicy.functional.aggregation import Pessimistic
 from flowpolicy.modules.actor import Actor
+from flowpolicy.modules.evaluated_batch import Critic
 from flowpolicy.modules.frozen import unfrozen
 from flowpolicy.modules.target_network import TargetNetwork
 
@@ -31,6 +38,30 @@ def require_critic(owner: str, name: str, value: object) -> None:
     needs = ("values", "obs_dim", "act_dim")
     what = "a critic or its target"
     _require(owner, name, value, needs, what=what, example="a CriticEnsemble")
+
+
+def require_noisy_critic(owner: str, name: str, value: object) -> None:
+    """Refuse what does not value noisy actions at their time."""
+    needs = ("values_at", "obs_dim", "act_dim")
+    what = "a critic of noisy actions"
+    _require(owner, name, value, needs, what=what, example="a NoisyCriticEnsemble")
+
+
+def require_differentiable(
+    owner: str, name: str, critic: Critic, values: Callable[[Tensor, Tensor], Tensor]
+) -> None:
+    """Refuse critics whose value, by ``(observation, action) -> [*B, 1]``, has no gradient."""
+    parameter = next(critic.parameters(), torch.empty(0))
+    rows = torch.linspace(-0.9, 0.9, 8, dtype=parameter.dtype, device=parameter.device)
+    observation = rows.unsqueeze(-1).expand(-1, critic.obs_dim)
+    action = rows.flip(0).unsqueeze(-1).expand(-1, critic.act_dim)
+    gradient = action_gradient(lambda x: values(observation, x), action)
+    if not gradient.any():
+        raise ConfigError(
+            f"{owner}: {name} must be differentiable in the action, but the gradient of "
+            f"{_kind(critic)} is zero everywhere. Its values must come from the action by "
+            "operations of torch, outside torch.no_grad() and without detach()."
+        )
 
 
 def require_value(owner: str, name: str, value: object) -> None:

@@ -2,6 +2,9 @@
 
 from flowpolicy.samplers.best_of import BestOf as BestOf
 from flowpolicy.samplers.euler import EulerSampler as EulerSampler
+from flowpolicy.samplers.guided import GuidedSampler as GuidedSampler
+from flowpolicy.samplers.guided import as_if_clean as as_if_clean
+from flowpolicy.samplers.guided import at_their_time as at_their_time
 from flowpolicy.samplers.heun import HeunSampler as HeunSampler
 from flowpolicy.samplers.memoryless_sde import MemorylessSDE as MemorylessSDE
 from flowpolicy.samplers.midpoint import MidpointSampler as MidpointSampler

@@ -67,8 +67,10 @@ class Sampler(Actor):
 
     def _chain(self, observation: Tensor, noise: Tensor) -> Iterator[Tensor]:
         self.check_inputs(observation, noise)
-        velocity = velocity_given(self.field, observation)
-        x = noise
+        return self.follow(velocity_given(self.field, observation), noise)
+
+    def follow(self, velocity: Velocity, x: Tensor) -> Iterator[Tensor]:
+        """Every state after ``x`` ``[*B, A]`` in its order, under any velocity."""
         for i in range(self.steps):
             x = self.step(velocity, x, i / self.steps, 1 / self.steps)
             yield x

@@ -12,6 +12,9 @@ from tests.contracts.factories import ACT, OBS, transitions, with_noise
 STEPS = 3
 
 VARIANTS: dict[str, dict[str, Any]] = {
+    "cgql": {},
+    "cgql_linex": {},
+    "cgql_mse": {},
     "fawac": {},
     "fbrac": {},
     "flow_bc": {},

@@ -16,6 +16,9 @@ from tests.contracts.factories import ACT, HIDDEN, OBS, equal_trees, transitions
 each_variant = pytest.mark.parametrize("variant", VARIANTS)
 
 ROLES = {
+    "cgql": {"critic", "field"},
+    "cgql_linex": {"critic", "field"},
+    "cgql_mse": {"critic", "field"},
     "fawac": {"critic", "field", "value"},
     "fbrac": {"critic", "field"},
     "flow_bc": {"field"},
@@ -26,6 +29,9 @@ ROLES = {
     "ifql": {"critic", "field", "value"},
 }
 
+SLOW = {"cgql": {"field"}, "cgql_linex": {"field"}, "cgql_mse": {"field"}}
+"""Of what, besides critics, a recipe keeps a target."""
+
 
 # -- roles -------------------------------------------------------------------------------------
 
@@ -34,7 +40,7 @@ ROLES = {
 def test_roles(variant) -> None:
     agent = small(variant)
     assert set(agent.networks) == ROLES[variant]
-    assert set(agent.targets) == ROLES[variant] & {"critic"}
+    assert set(agent.targets) == {"critic", *SLOW.get(variant, ())} & ROLES[variant]
     prefixes = {".".join(name.split(".")[:2]) for name in agent.state_dict()}
     assert prefixes == {
         *(f"networks.{role}" for role in agent.networks),

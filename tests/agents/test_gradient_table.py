@@ -14,6 +14,9 @@ CRITIC = {"loss_qvalue": {"critic"}}
 CLONE = {"loss_flow": {"field"}}
 ACTOR = {"loss_distill": {"actor"}, "loss_dpg": {"actor"}}
 TRAINS: dict[str, dict[str, set[str]]] = {
+    "cgql": CRITIC | CLONE,
+    "cgql_linex": CRITIC | CLONE | {"loss_noisy_value": {"critic"}},
+    "cgql_mse": CRITIC | CLONE | {"loss_noisy_value": {"critic"}},
     "fawac": CRITIC | CLONE | {"loss_value": {"value"}},
     "fbrac": CRITIC | CLONE | {"loss_dpg": {"field"}},
     "flow_bc": CLONE,
@@ -26,6 +29,10 @@ TRAINS: dict[str, dict[str, set[str]]] = {
 """Gradient arrives at these networks; at every other it is exactly zero."""
 
 ASKED: dict[str, dict[str, int]] = {
+    # the critic: data action, noisy action, and the guide of every step but the first
+    "cgql": {"field": 1, "slow field": STEPS, "critic": 1 + STEPS - 1, "target": 1},
+    "cgql_linex": {"field": 1, "slow field": STEPS, "critic": 2 + STEPS - 1, "target": 2},
+    "cgql_mse": {"field": 1, "slow field": STEPS, "critic": 2 + STEPS - 1, "target": 2},
     # the target: next action, data action; the weight asks nobody anew
     "fawac": {"field": 1 + STEPS, "critic": 1, "target": 2, "value": 1},
     # the field: once to be trained, and at every step of every action that a flow generates
@@ -82,7 +89,10 @@ def test_every_trained_parameter_gets_gradient(variant) -> None:
 def test_no_network_is_asked_twice(variant, monkeypatch) -> None:
     agent = small(variant)
     roles = {id(network): role for role, network in agent.networks.items()}
-    roles |= {id(target.network): "target" for target in agent.targets.values()}
+    roles |= {
+        id(target.network): "target" if role == "critic" else f"slow {role}"
+        for role, target in agent.targets.items()
+    }
     calls: Counter[str] = Counter()
     inputs: Counter[tuple[object, ...]] = Counter()
 
@@ -91,7 +101,7 @@ def test_no_network_is_asked_twice(variant, monkeypatch) -> None:
 
         def wrapper(self, *args):
             calls[roles[id(self)]] += 1
-            inputs[id(self), *(x.detach().numpy().tobytes() for x in args)] += 1
+            inputs[id(self), *(str(x.tolist()) for x in args)] += 1
             return original(self, *args)
 
         monkeypatch.setattr(cls, method, wrapper)
@@ -99,6 +109,7 @@ def test_no_network_is_asked_twice(variant, monkeypatch) -> None:
     counted(fp.VelocityField, "velocity")
     counted(fp.OneStepActor, "raw")
     counted(fp.CriticEnsemble, "values")
+    counted(fp.NoisyCriticEnsemble, "values_at")
     counted(fp.ValueNetwork, "values")
     agent.update(batch_for(agent))
     assert dict(calls) == ASKED[variant]

@@ -24,7 +24,7 @@ from flowpolicy.checkpoint.policy import DeployedPolicy
 OBS, ACT = 3, 2
 HIDDEN = (8,)
 PARTS = (
-    *("field", "slow", "actor", "critic", "target", "value", "coefficient"),
+    *("field", "slow", "actor", "critic", "target", "value", "coefficient", "noisy"),
     *("gaussian", "squashed", "deterministic", "slow_deterministic", "edit", "behavior"),
 )
 SHAPES = [(), (4,), (2, 3)]
@@ -44,6 +44,7 @@ class Parts:
             self.critic = fp.CriticEnsemble(OBS, ACT, HIDDEN, size=2)
             self.target = fp.TargetNetwork(self.critic)
             self.value = fp.ValueNetwork(OBS, HIDDEN)
+            self.noisy = fp.NoisyCriticEnsemble(OBS, ACT, HIDDEN, size=2)
             self.coefficient = fp.LearnedCoefficient(2.0)
             self.best_of = fp.BestOf(self.flow, self.critic, n=4)
             self.gaussian = fp.GaussianActor(OBS, ACT, HIDDEN)
@@ -110,6 +111,16 @@ FACTORIES: dict[type, dict[str, Callable[[Parts], Any]]] = {
         "end": lambda p: fp.MemorylessSDE(p.field, end=p.slow, steps=3),
     },
     fp.FromCurrentObservation: {"": lambda p: fp.FromCurrentObservation(p.flow)},
+    fp.GuidedSampler: {
+        "": lambda p: fp.GuidedSampler(p.flow, p.critic, coefficient=0.3, temperature=2.0),
+        "noisy": lambda p: fp.GuidedSampler(
+            fp.EulerSampler(p.slow, steps=3),
+            p.noisy,
+            coefficient=0.3,
+            temperature=2.0,
+            guide=fp.at_their_time,
+        ),
+    },
     DeployedPolicy: {
         "": lambda p: DeployedPolicy(p.actor, observation_std=torch.full((OBS,), 2.0))
     },
@@ -137,6 +148,7 @@ FACTORIES: dict[type, dict[str, Callable[[Parts], Any]]] = {
         "": lambda p: p.critic,
         "one": lambda _: fp.CriticEnsemble(OBS, ACT, HIDDEN, size=1),
     },
+    fp.NoisyCriticEnsemble: {"": lambda p: p.noisy},
     fp.ValueNetwork: {"": lambda p: p.value},
     fp.TargetNetwork: {"critic": lambda p: p.target, "value": lambda p: fp.TargetNetwork(p.value)},
     # weights
@@ -200,9 +212,21 @@ FACTORIES: dict[type, dict[str, Callable[[Parts], Any]]] = {
             **kw,
         ),
         "best_of": lambda p, **kw: fp.TDLoss(p.critic, p.target, next_actor=p.best_of, **kw),
+        "guided": lambda p, **kw: fp.TDLoss(
+            p.critic,
+            p.target,
+            next_actor=fp.GuidedSampler(p.flow, p.critic, coefficient=0.3, temperature=2.0),
+            **kw,
+        ),
         "next_value": lambda p, **kw: fp.TDLoss(p.critic, next_value=p.value, **kw),
         "deterministic": lambda p, **kw: fp.TDLoss(
             p.critic, p.target, next_actor=p.slow_deterministic, **kw
+        ),
+    },
+    fp.NoisyValueLoss: {
+        "": lambda p, **kw: fp.NoisyValueLoss(p.noisy, p.target, **kw),
+        "linex": lambda p, **kw: fp.NoisyValueLoss(
+            p.noisy, p.target, error=fp.LinexError(0.5), **kw
         ),
     },
     fp.ValueLoss: {"": lambda p, **kw: fp.ValueLoss(p.value, p.target, **kw)},

@@ -30,6 +30,7 @@ def inputs(network, *shape: int) -> dict[str, torch.Tensor]:
 def test_the_known_ones_are_found() -> None:
     assert {case.values[0] for case in ALL} == {
         fp.CriticEnsemble,
+        fp.NoisyCriticEnsemble,
         fp.TargetNetwork,
         fp.ValueNetwork,
     }

@@ -3,14 +3,7 @@
 from __future__ import annotations
 
 import flowpolicy as fp
-from tests.golden.record import HIDDEN, Record, Recorded
-
-CRITIC = {
-    "loss_qvalue": "critic/critic_loss",
-    "qvalue_mean": "critic/q_mean",
-    "qvalue_min": "critic/q_min",
-    "qvalue_max": "critic/q_max",
-}
+from tests.golden.record import CRITIC, HIDDEN, Record, Recorded
 
 
 def fawac(name: str) -> Recorded:

@@ -17,6 +17,12 @@ from flowpolicy.modules.stacked import StackedLayerNorm, StackedLinear
 
 FOLDER = Path(__file__).parent
 HIDDEN = (16, 16)
+CRITIC = {
+    "loss_qvalue": "critic/critic_loss",
+    "qvalue_mean": "critic/q_mean",
+    "qvalue_min": "critic/q_min",
+    "qvalue_max": "critic/q_max",
+}
 
 
 class Record:

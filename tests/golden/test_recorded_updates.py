@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import pytest
 
-from tests.golden import readers_flow, readers_weighted
+from tests.golden import readers_flow, readers_guided, readers_weighted
 from tests.golden.record import Recorded, layers_of, load_agent, target_of
 
-READERS = {**readers_flow.READERS, **readers_weighted.READERS}
+READERS = {**readers_flow.READERS, **readers_guided.READERS, **readers_weighted.READERS}
 
 
 def read(name: str) -> Recorded:
