@@ -21,7 +21,7 @@ from flowpolicy.envs import make_gym
 from flowpolicy.errors import ConfigError
 from flowpolicy.evaluate import record_observations, wilson_interval
 from flowpolicy.plot import Maze, Panel, maze_picture
-from flowpolicy.plot.curve import Point, read_points
+from flowpolicy.results import Point, read_points
 from flowpolicy.run_folder import RunFolder
 from flowpolicy.train import TrainConfig, train_seeds, versions
 

@@ -14,8 +14,9 @@ from typing import Any
 
 from flowpolicy.checkpoint import load_policy
 from flowpolicy.cli.console import parse, say, table
+from flowpolicy.cli.score import scored
 from flowpolicy.errors import ConfigError, require_installed
-from flowpolicy.evaluate import Evaluation, evaluate, pool, record_frames
+from flowpolicy.evaluate import Evaluation, evaluate, pool, protocol, record_frames
 from flowpolicy.modules import Actor
 from flowpolicy.run_folder import RunFolder
 
@@ -34,6 +35,7 @@ class Options:
         seed: Of the episodes' starts and noise.
         step: Update whose checkpoint is taken; by default the newest intact one.
         actor: Which of the agent's actors; "policy" is the one to deploy.
+        protocol: By whose rules: fql, fql_d4rl, gfp, gfp_d4rl or qam; by default the run's.
         env: Another environment than that of training.
         workers: Processes that run episodes; 0 runs them in this one.
         max_steps: Ends longer episodes; by default the environment's own limit.
@@ -48,6 +50,7 @@ class Options:
     seed: int = 0
     step: int | None = None
     actor: str = "policy"
+    protocol: str | None = None
     env: str | None = None
     workers: int = 0
     max_steps: int | None = None
@@ -79,13 +82,14 @@ def command(arguments: Sequence[str]) -> None:
         raise ConfigError(
             f"{folder.path / 'config.json'} names no environment; choose one by --env"
         )
+    rules = protocol(options.protocol or folder.config().get("protocol", "fql"))
     results: dict[str, Evaluation] = {}
     for seed in folder.seeds():
         policy = load_policy(
             seed.path, step=options.step, actor=options.actor, device=options.device
         )
         results[seed.path.name] = evaluate(
-            policy,
+            rules.acting(policy),
             env,
             episodes=options.episodes,
             seed=options.seed,
@@ -94,13 +98,15 @@ def command(arguments: Sequence[str]) -> None:
         )
     everything = pool(list(results.values()))
     say(*_table(results, everything))
+    if options.step is None and options.env is None:
+        say("", *scored(folder, rules, options.actor))
     if options.out is not None:
         report = {name: result.to_dict() for name, result in results.items()}
         text = json.dumps({"env": env, "pooled": everything.to_dict(), "runs": report}, indent=2)
         options.out.write_text(text + "\n", encoding="utf-8")
     if options.video is not None:
         first = folder.seeds()[0]
-        policy = load_policy(first.path, step=options.step, actor=options.actor)
+        policy = rules.acting(load_policy(first.path, step=options.step, actor=options.actor))
         say(f"video: {_film(policy, env, options, options.video)}")
 
 

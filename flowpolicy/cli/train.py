@@ -16,8 +16,10 @@ from flowpolicy import agents
 from flowpolicy.agents import recipe_options
 from flowpolicy.agents.registry import NAMED_OPTIONS
 from flowpolicy.cli.console import parse, say
+from flowpolicy.cli.score import scored
 from flowpolicy.errors import ConfigError, require_installed, unknown_name
-from flowpolicy.plot.curve import pooled, read_points
+from flowpolicy.evaluate import protocol
+from flowpolicy.results import pooled, read_points
 from flowpolicy.run_folder import RunFolder
 from flowpolicy.train import TrainConfig, train, train_seeds
 
@@ -200,4 +202,5 @@ def _report(folder: RunFolder) -> None:
         else:
             score = f"success {last.value:.0f} % (95 % {low:.0f} to {high:.0f} %)"
         say(f"{actor}: {score} over {last.episodes} episodes after {last.step:,} updates")
+        say(*scored(folder, protocol(folder.config()["protocol"]), actor))
     say(f"run folder: {folder.path}", f"learning curve: {folder.curve}")

@@ -11,6 +11,7 @@ from typing import Any
 from flowpolicy.agents import recipe_options
 from flowpolicy.checkpoint.device import parse_device
 from flowpolicy.errors import ConfigError, unknown_name
+from flowpolicy.evaluate import protocol
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +32,9 @@ class TrainConfig:
         seed: Of initial weights, batches and noise.
         normalize_observations: Subtract the data's mean and divide by its standard deviation; both
             become part of the saved policy.
+        protocol: By whose rules the run is evaluated and scored: fql, fql_d4rl, gfp, gfp_d4rl or
+            qam. They say whether Gaussian policies are played at their mode or sampled, and which
+            evaluations make the score.
         eval_every: Updates between evaluations; 0 evaluates only at the end.
         eval_episodes: Episodes of one evaluation.
         eval_actors: Which of the agent's actors are evaluated; those it lacks are refused.
@@ -63,6 +67,7 @@ class TrainConfig:
     discount: float = 0.99
     seed: int = 0
     normalize_observations: bool = False
+    protocol: str = "fql"
     eval_every: int = 10_000
     eval_episodes: int = 50
     eval_actors: tuple[str, ...] = ("policy",)
@@ -102,6 +107,7 @@ class TrainConfig:
                 raise ConfigError(f"{name} must be finite, got {value}")
         if self.options.get("lr", 1.0) <= 0:
             raise ConfigError(f"lr must be above 0, got {self.options['lr']}")
+        protocol(self.protocol)  # refuses an unknown one
         parse_device(self.device)
         if not self.eval_actors:
             raise ConfigError("eval_actors must name at least one actor, for instance policy")
@@ -192,7 +198,7 @@ _LEAST = {
 }
 
 
-_TEXTS = ("agent", "env", "device")
+_TEXTS = ("agent", "env", "device", "protocol")
 
 
 def _is_whole(value: object) -> bool:

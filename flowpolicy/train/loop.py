@@ -15,7 +15,7 @@ from flowpolicy.checkpoint.device import require_device
 from flowpolicy.checkpoint.policy import deployed_actor
 from flowpolicy.data import Dataset
 from flowpolicy.errors import ConfigError, FlowPolicyError, require_installed, unknown_name
-from flowpolicy.evaluate import Evaluation, environments, evaluate
+from flowpolicy.evaluate import Evaluation, environments, evaluate, protocol
 from flowpolicy.plot import learning_curve
 from flowpolicy.run_folder import RunFolder
 from flowpolicy.train.config import TrainConfig
@@ -193,7 +193,7 @@ class _Run:
         config, step = self.config, self.agent.step
         for name in config.eval_actors:
             actor = deployed_actor(self.agent, name, self.preprocessing, config.horizon)
-            actor.to(config.device)
+            actor = protocol(config.protocol).acting(actor).to(config.device)
             with self.stop.interruptible():
                 result = evaluate(
                     actor,

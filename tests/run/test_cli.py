@@ -67,6 +67,10 @@ def test_train_writes_a_run_and_says_what_came_out(capsys):
     printed = capsys.readouterr()
     assert printed.out.startswith(f"data: {MAZE} (embedded), 190,000 transitions\n")
     assert "policy: success 0 % (95 % 0 to 66 %) over 2 episodes after 10 updates" in printed.out
+    assert (
+        "no score of policy: the score of protocol fql is the mean of the last 3 evaluations, the "
+        "last of them after 10 steps; the run has 10\n" in printed.out
+    )
     assert "run folder: r\n" in printed.out
     assert "fql seed 0: 100%" in printed.err
     config = json.loads(Path("r/config.json").read_text())
@@ -253,7 +257,8 @@ def test_options_left_alone_give_the_agent_of_the_recipe(agent):
 def test_eval_tells_success_and_writes_it(finished_run, capsys):
     run = str(finished_run.path)
     assert main(["eval", run, "--episodes", "4", "--max-steps", "6", "--out", "e.json"]) == 0
-    header, _, row = capsys.readouterr().out.splitlines()
+    header, _, row, _, score = capsys.readouterr().out.splitlines()
+    assert score.startswith("no score of policy: the score of protocol fql is the mean of the last")
     assert header.split() == [
         "run",
         "success",
@@ -267,6 +272,19 @@ def test_eval_tells_success_and_writes_it(finished_run, capsys):
     assert row.split() == ["run", "0.00", "0.00", "to", "0.49", "-6.0", "6", "4"]
     saved = json.loads(Path("e.json").read_text())
     assert saved["pooled"]["lengths"] == [6, 6, 6, 6]
+
+
+def test_a_score_comes_with_what_is_not_as_in_the_paper(finished_run, capsys):
+    run = str(finished_run.path)
+    quick = ["--episodes", "1", "--max-steps", "2"]
+    assert main(["eval", run, "--protocol", "fql_d4rl", "--actor", "flow", *quick]) == 0
+    score, but = capsys.readouterr().out.splitlines()[-2:]
+    assert score == "score of flow by protocol fql_d4rl: 0.0 %"
+    assert but == "  not as in the paper: 3 episodes per evaluation, not 50; 1 seed, not 8"
+    assert main(["eval", run, "--step", "10", *quick]) == 0  # one checkpoint is not the run
+    assert "score" not in capsys.readouterr().out
+    assert main(["eval", run, "--protocol", "fgl"]) == 2
+    assert "error: unknown protocol 'fgl'; did you mean 'fql'" in capsys.readouterr().err
 
 
 def test_eval_warns_of_a_damaged_checkpoint_in_one_line(finished_run, capsys):
