@@ -116,4 +116,5 @@ class Pessimistic:
         mean = values.mean(dim=0)
         # A norm, because its gradient is zero where all values agree; that of std is NaN.
         deviation = torch.linalg.vector_norm(values - mean, dim=0) / math.sqrt(values.shape[0])
-        return mean - self.rho * deviation
+        lowered: Tensor = mean - self.rho * deviation
+        return lowered

@@ -79,8 +79,9 @@ def test_train_writes_a_run_and_says_what_came_out(capsys):
         "flow_steps": 2,
         "alpha": 3.0,
         "tau": 0.005,
+        "critics": 2,
         "aggregation": "mean",
-        "scale": "unit",
+        "scale": "inverse_mean_abs",
         "lr": 0.0003,
     }
     assert load_policy("r").obs_dim == 2
