@@ -21,6 +21,7 @@ class Point:
         episodes: How many there were.
         mean: Mean return.
         std: Its standard deviation over episodes.
+        env_steps: The number of environment steps of online training before it.
     """
 
     step: int
@@ -28,6 +29,7 @@ class Point:
     episodes: int
     mean: float
     std: float
+    env_steps: int = 0
 
     @property
     def value(self) -> float:
@@ -61,6 +63,7 @@ def read_points(run: RunFolder) -> dict[str, list[list[Point]]]:
                     int(row["episodes"]),
                     float(row["return"]),
                     float(row["return_std"]),
+                    int(row.get("env_steps") or 0),
                 )
             except (KeyError, ValueError, TypeError) as error:
                 raise ConfigError(f"{seed.evaluations} has a row that is not one: {row}") from error

@@ -70,8 +70,9 @@ def score(
         run: Its recorded evaluations are read, nothing is played.
         rules: The protocol; ``None`` takes that of the run's configuration.
         actor: Which of the evaluated actors.
-        end: The step at which training counts as over; ``None`` takes the end of the run. The end
-            of the gradient steps on the data gives the offline score of a run that went on.
+        end: The step at which training counts as over; ``None`` takes the end of the run. Steps are
+            those on the data and then those of the environment, so that ``offline_steps`` gives the
+            offline score of a run that went on.
 
     Raises:
         ConfigError: The run has no evaluation of this actor, or lacks one that the rules ask for:
@@ -85,8 +86,9 @@ def score(
     config = run.config()
     own = protocol(config.get("protocol", "fql"))
     rules = own if rules is None else rules
+    offline = int(config.get("offline_steps") or 0)
     if end is None:
-        end = sum(int(config.get(phase) or 0) for phase in ("offline_steps", "online_steps"))
+        end = offline + int(config.get("online_steps") or 0)
     lines = read_points(run)
     if actor not in lines:
         raise unknown_name(f"evaluated actor of {run.path}", actor, lines)
@@ -95,7 +97,7 @@ def score(
             f"{run.path}: {len(lines[actor])} of {len(run.seeds())} seeds have evaluations of "
             f"{actor!r}; a score is over all of them"
         )
-    chosen = [_chosen(line, rules, end) for line in lines[actor]]
+    chosen = [_chosen(line, rules, offline, end) for line in lines[actor]]
     points = [point for seed in chosen for point in seed]
     return Score(
         protocol=rules,
@@ -134,8 +136,9 @@ def mean_over_tasks(scores: Sequence[Score]) -> Score:
     )
 
 
-def _chosen(line: Sequence[Point], rules: Protocol, end: int) -> list[Point]:
-    points = {point.step: point for point in line}
+def _chosen(line: Sequence[Point], rules: Protocol, offline: int, end: int) -> list[Point]:
+    # Online, not every step of the environment has an update.
+    points = {offline + p.env_steps if p.env_steps else p.step: p for p in line}
     return [points[step] for step in rules.select(points, end)]
 
 

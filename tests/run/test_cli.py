@@ -241,6 +241,22 @@ def test_a_preset_is_a_start_that_options_change(capsys):
     assert "(default: 1024)" in capsys.readouterr().out
 
 
+def test_the_horizon_of_a_preset_belongs_to_the_run(monkeypatch):
+    from flowpolicy.agents import presets
+
+    tables = {"fql": {"cube-double-play": {"alpha": 3.0, "horizon": 5, "batch_size": 64}}}
+    monkeypatch.setattr(presets, "_tables", lambda: tables)
+    arguments = ["--env", "cube-double-play-singletask-v0", "--preset"]
+    kind = options_class("fql", _defaults("fql", arguments))
+    config = _config("fql", parse(kind, arguments, program="x", description=""))
+    assert (config.horizon, config.batch_size, config.options["alpha"]) == (5, 64, 3.0)
+    assert "horizon" not in config.options
+    assert config.recipe["horizon"] == 5
+    changed = [*arguments, "--horizon", "2"]
+    config = _config("fql", parse(kind, changed, program="x", description=""))
+    assert config.horizon == 2
+
+
 @pytest.mark.parametrize("agent", sorted(fp.agents.RECIPES))
 def test_options_left_alone_give_the_agent_of_the_recipe(agent):
     arguments = ["--env", MAZE, "--hidden", "8"]

@@ -19,9 +19,9 @@ from flowpolicy.evaluate import PROTOCOLS, Protocol, bootstrap_interval, evaluat
 from flowpolicy.results import Score, mean_over_tasks, score
 from flowpolicy.run_folder import RunFolder
 from flowpolicy.train import TrainConfig, train
-from flowpolicy.train.loop import EVALUATION_COLUMNS
 from tests.run.conftest import TINY
 
+COLUMNS = ("step", "actor", "successes", "episodes", "return", "return_std")
 HUNDRED_THOUSANDS = range(100_000, 1_000_001, 100_000)
 
 
@@ -30,7 +30,7 @@ def recorded(path, successes, *, every=10, episodes=50, actor="policy", **config
     steps = {"offline_steps": every * len(successes), "online_steps": 0}
     folder = RunFolder.create(path, {**steps, **config})
     with folder.evaluations.open("w", newline="") as file:
-        writer = csv.DictWriter(file, EVALUATION_COLUMNS)
+        writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
         for number, count in enumerate(successes, start=1):
             row = {"successes": count, "episodes": episodes, "return": -1.5, "return_std": 0}
@@ -123,12 +123,22 @@ def test_the_score_is_the_mean_of_the_last_three_and_never_the_best(tmp_path):
 
 
 def test_a_run_that_went_on_online_has_two_scores(tmp_path):
-    run = recorded(
-        tmp_path / "r", [0, 10, 20, 30, 40, 50], offline_steps=30, online_steps=30, episodes=50
-    )
+    run = recorded(tmp_path / "r", [0, 10, 20], online_steps=30)
+    with run.evaluations.open() as file:
+        rows = list(csv.DictReader(file))
+    # Five steps of the environment without an update, as QAM waits for 5000.
+    later = [
+        {**rows[0], "step": 25 + env_steps, "env_steps": env_steps, "successes": 20 + env_steps}
+        for env_steps in (10, 20, 30)
+    ]
+    with run.evaluations.open("w", newline="") as file:
+        writer = csv.DictWriter(file, [*rows[0], "env_steps"])
+        writer.writeheader()
+        writer.writerows([*rows, *later])
     assert score(run).values == (80.0,)
     assert score(run, end=30).values == (20.0,)
-    assert score(run, end=30).interval is None
+    assert score(run, protocol("qam")).values == (100.0,)
+    assert score(run).interval is None
     assert str(score(run)) == "80.0 %"
 
 

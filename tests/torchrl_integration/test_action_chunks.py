@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from tensordict import TensorDictBase
@@ -12,6 +14,8 @@ from torchrl.envs import EnvBase, InitTracker, SerialEnv, TransformedEnv
 from torchrl.modules import MultiStepActorWrapper
 
 import flowpolicy as fp
+from flowpolicy.checkpoint import DeployedPolicy
+from flowpolicy.evaluate import lockstep, run_episodes
 from tests.torchrl_integration.environment import ACT_DIM, EPISODE, OBS_DIM, reacher_with_noise
 
 HORIZON = 3
@@ -72,3 +76,40 @@ def test_a_new_episode_begins_with_a_new_chunk():
     assert EPISODE % HORIZON != 0  # the last chunk of the first episode is cut short
     for step, within in [(EPISODE, 0), (EPISODE + 1, 1)]:
         torch.testing.assert_close(data["action"][:, step], planned[:, EPISODE, within])
+
+
+class Recorded:
+    """Shows the observations of a rollout again, and writes down the actions."""
+
+    def __init__(self, data: TensorDictBase) -> None:
+        self.data = data
+        self.actions: list[torch.Tensor] = []
+
+    def reset(self, *, seed: int) -> tuple[np.ndarray, dict[str, Any]]:
+        del seed
+        return self.data["observation"][0].numpy(), {}
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        seen = self.data["next", "observation"][len(self.actions)].numpy()
+        self.actions.append(torch.from_numpy(action))
+        return seen, 0.0, False, len(self.actions) == len(self.data), {}
+
+
+@pytest.mark.parametrize("horizon", [1, HORIZON])
+def test_evaluation_plays_the_actions_that_the_wrapper_plays(horizon, monkeypatch):
+    actor = fp.OneStepActor(OBS_DIM, horizon * ACT_DIM, hidden=(16,))
+    wrapper = MultiStepActorWrapper(fp.ChunkPolicy(actor, horizon), n_steps=horizon)
+    data = make_env(actor).rollout(EPISODE, wrapper)[0]
+    env = Recorded(data)
+
+    class SameNoise:
+        def __init__(self, *_: object) -> None:
+            pass
+
+        def draw(self) -> torch.Tensor:
+            return data["noise"][len(env.actions)]
+
+    monkeypatch.setattr(lockstep, "EpisodeNoise", SameNoise)
+    run_episodes(DeployedPolicy(actor, horizon=horizon), [env], [0], seed=0)
+    assert EPISODE % HORIZON != 0  # the last chunk is cut short
+    torch.testing.assert_close(torch.stack(env.actions), data["action"])
