@@ -1,6 +1,7 @@
 """Agents: losses, targets and an optimizer put together; one recipe for each method."""
 
 from flowpolicy.agents.agent import Agent as Agent
+from flowpolicy.agents.bam import bam as bam
 from flowpolicy.agents.blend import Blend as Blend
 from flowpolicy.agents.cgql import cgql as cgql
 from flowpolicy.agents.cgql import cgql_linex as cgql_linex
@@ -14,6 +15,8 @@ from flowpolicy.agents.ifql import ifql as ifql
 from flowpolicy.agents.noise_source import NoiseSource as NoiseSource
 from flowpolicy.agents.presets import preset as preset
 from flowpolicy.agents.presets import preset_batch_size as preset_batch_size
+from flowpolicy.agents.qam import qam as qam
+from flowpolicy.agents.qam_fql import qam_fql as qam_fql
 from flowpolicy.agents.registry import RECIPES as RECIPES
 from flowpolicy.agents.registry import build as build
 from flowpolicy.agents.registry import recipe_options as recipe_options

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from flowpolicy.agents.agent import Agent
+from flowpolicy.agents.bam import bam
 from flowpolicy.agents.blend import Blend
 from flowpolicy.agents.cgql import cgql, cgql_linex, cgql_mse
 from flowpolicy.agents.fawac import fawac
@@ -15,6 +16,8 @@ from flowpolicy.agents.flow_bc import flow_bc
 from flowpolicy.agents.fql import fql
 from flowpolicy.agents.gfp import gfp
 from flowpolicy.agents.ifql import ifql
+from flowpolicy.agents.qam import qam
+from flowpolicy.agents.qam_fql import qam_fql
 from flowpolicy.errors import unknown_name
 from flowpolicy.functional import (
     Pessimistic,
@@ -28,6 +31,7 @@ from flowpolicy.functional import (
 from flowpolicy.modules import FromCurrentObservation
 
 RECIPES: dict[str, Callable[..., Agent]] = {
+    "bam": bam,
     "cgql": cgql,
     "cgql_linex": cgql_linex,
     "cgql_mse": cgql_mse,
@@ -37,6 +41,8 @@ RECIPES: dict[str, Callable[..., Agent]] = {
     "fql": fql,
     "gfp": gfp,
     "ifql": ifql,
+    "qam": qam,
+    "qam_fql": qam_fql,
 }
 """The published methods: ``name -> function(obs_dim, act_dim, **options)``."""
 

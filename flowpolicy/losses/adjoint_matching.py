@@ -35,7 +35,8 @@ class AdjointMatchingLoss(MemorylessLoss):
     steps. Where the path ends outside the box the critics' slope is 0. The sum over steps and
     dimensions. Trains the field. Reads ``observation`` ``[*B, O]`` and where present
     ``path_noise`` ``[*B, T, A]``: each path's start, then the noises of its steps but the last.
-    Metrics: ``adjoint_mean`` and ``adjoint_max``, of the adjoints' absolute entries.
+    Metrics: ``adjoint_mean`` and ``adjoint_max``, of the absolute entries of the adjoints at the
+    ends of the paths: how steep the critics are, in units of the temperature.
 
     Args:
         field: ``f_theta``, the velocity field to train.
@@ -113,12 +114,12 @@ class AdjointMatchingLoss(MemorylessLoss):
     def per_sample(self, evaluated: EvaluatedBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """The squared error of all steps, ``[*B, 1]``: one pass of either field for all of them."""
         path, adjoint = self.paths(evaluated)
-        x, adjoint = path[:-1], adjoint[:-1]
+        x, end = path[:-1], adjoint[-1].abs()
         observation = evaluated.observation(self.field)
         time = torch.arange(len(x), dtype=x.dtype, device=x.device) / len(x)
         time = time.view(-1, *[1] * (x.ndim - 1)).expand(*x.shape[:-1], 1)
         inputs = observation.expand(len(x), *observation.shape), x, time
         with torch.no_grad():
             base = self.base.velocity(*inputs)
-        error = adjoint_matching_error(self.field.velocity(*inputs), base, adjoint)
-        return error, {"mean": adjoint.abs().mean(), "max": adjoint.abs().amax()}
+        error = adjoint_matching_error(self.field.velocity(*inputs), base, adjoint[:-1])
+        return error, {"mean": end.mean(), "max": end.amax()}

@@ -12,6 +12,7 @@ from tests.contracts.factories import ACT, OBS, transitions, with_noise
 STEPS = 3
 
 VARIANTS: dict[str, dict[str, Any]] = {
+    "bam": {},
     "cgql": {},
     "cgql_linex": {},
     "cgql_mse": {},
@@ -23,6 +24,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "gfp": {},
     "gfp+both": {"bootstrap": "mean", "reference": "min"},
     "ifql": {"proposals": 4},
+    "qam": {},
+    "qam_fql": {},
 }
 """Every recipe, and where options change who is asked, those too."""
 

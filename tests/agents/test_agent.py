@@ -16,6 +16,7 @@ from tests.contracts.factories import ACT, HIDDEN, OBS, equal_trees, transitions
 each_variant = pytest.mark.parametrize("variant", VARIANTS)
 
 ROLES = {
+    "bam": {"behavior_field", "critic", "field"},
     "cgql": {"critic", "field"},
     "cgql_linex": {"critic", "field"},
     "cgql_mse": {"critic", "field"},
@@ -27,9 +28,14 @@ ROLES = {
     "gfp": {"actor", "critic", "field"},
     "gfp+both": {"actor", "critic", "field"},
     "ifql": {"critic", "field", "value"},
+    "qam": {"behavior_field", "critic", "field"},
+    "qam_fql": {"actor", "behavior_field", "critic", "field"},
 }
 
-SLOW = {"cgql": {"field"}, "cgql_linex": {"field"}, "cgql_mse": {"field"}}
+SLOW = {
+    **{name: {"field"} for name in ("cgql", "cgql_linex", "cgql_mse")},
+    **{name: {"behavior_field"} for name in ("bam", "qam", "qam_fql")},
+}
 """Of what, besides critics, a recipe keeps a target."""
 
 

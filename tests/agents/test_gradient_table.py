@@ -12,8 +12,10 @@ from tests.agents.recipes import STEPS, VARIANTS, batch_for, small
 
 CRITIC = {"loss_qvalue": {"critic"}}
 CLONE = {"loss_flow": {"field"}}
+COPY = {"loss_flow": {"behavior_field"}}
 ACTOR = {"loss_distill": {"actor"}, "loss_dpg": {"actor"}}
 TRAINS: dict[str, dict[str, set[str]]] = {
+    "bam": CRITIC | COPY | {"loss_basic_adjoint": {"field"}},
     "cgql": CRITIC | CLONE,
     "cgql_linex": CRITIC | CLONE | {"loss_noisy_value": {"critic"}},
     "cgql_mse": CRITIC | CLONE | {"loss_noisy_value": {"critic"}},
@@ -25,10 +27,23 @@ TRAINS: dict[str, dict[str, set[str]]] = {
     "gfp": CRITIC | CLONE | ACTOR,
     "gfp+both": CRITIC | CLONE | ACTOR,
     "ifql": CRITIC | CLONE | {"loss_value": {"value"}},
+    "qam": CRITIC | COPY | {"loss_adjoint": {"field"}},
+    "qam_fql": CRITIC | COPY | ACTOR | {"loss_adjoint": {"field"}},
 }
 """Gradient arrives at these networks; at every other it is exactly zero."""
 
+PATH = {"behavior_field": 1, "slow behavior_field": 1 + STEPS + 1}
+"""The end of the paths, every step of the adjoints, and the regression."""
+
 ASKED: dict[str, dict[str, int]] = {
+    # the field: next action, and every step of the paths but the last, which is the clone's
+    "bam": {
+        "field": STEPS + STEPS - 1,
+        "behavior_field": 1,
+        "slow behavior_field": STEPS,
+        "critic": 2,
+        "target": 1,
+    },
     # the critic: data action, noisy action, and the guide of every step but the first
     "cgql": {"field": 1, "slow field": STEPS, "critic": 1 + STEPS - 1, "target": 1},
     "cgql_linex": {"field": 1, "slow field": STEPS, "critic": 2 + STEPS - 1, "target": 2},
@@ -44,6 +59,9 @@ ASKED: dict[str, dict[str, int]] = {
     "gfp": {"field": 1 + STEPS, "actor": 2, "critic": 2, "target": 3},
     "gfp+both": {"field": 1 + STEPS + STEPS, "actor": 2, "critic": 2, "target": 4},
     "ifql": {"field": 1, "critic": 1, "target": 1, "value": 2},
+    # the target: next action, and the slope at the end of the paths
+    "qam": {"field": STEPS + STEPS, **PATH, "critic": 1, "target": 2},
+    "qam_fql": {"field": STEPS + STEPS, **PATH, "actor": 2, "critic": 2, "target": 2},
 }
 """How often one update evaluates each network; both actors' next actions are valued in one call."""
 
