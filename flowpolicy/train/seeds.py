@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import multiprocessing
 import os
-import signal
-import sys
-import warnings
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from multiprocessing.connection import Connection, wait
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from flowpolicy.checkpoint.device import require_device
 from flowpolicy.errors import ConfigError, FlowPolicyError
 from flowpolicy.plot import learning_curve
 from flowpolicy.run_folder import RunFolder
 from flowpolicy.train.config import TrainConfig
-from flowpolicy.train.loop import train
-from flowpolicy.train.stop import Stopped, StopRequest
+from flowpolicy.train.processes import train_all
 from flowpolicy.train.versions import versions
 
 
@@ -63,131 +53,13 @@ def train_seeds(
     require_device(config.device)
     folder = RunFolder.create(out, {**config.to_dict(), "seeds": list(seeds)})
     folder.write_json("versions.json", versions())
-    waiting = list(seeds)
-    free_lines = list(range(jobs))
-    running: dict[Any, _Job] = {}
-    failures: dict[int, str] = {}
-    told: set[tuple[str, str]] = set()
-    with StopRequest() as stop:
-        try:
-            while waiting or running:
-                while waiting and free_lines and not stop.requested:
-                    job = _start(
-                        config, waiting.pop(0), folder, free_lines.pop(0), progress=progress
-                    )
-                    running[job.process.sentinel] = job
-                ended = wait(list(running), timeout=0.2)
-                _pass_on(running.values(), told, announce)
-                for sentinel in ended:
-                    job = running.pop(sentinel)
-                    free_lines.append(job.line)
-                    if (failure := job.failure()) is not None:
-                        failures[job.seed] = failure
-                if stop.number is not None:
-                    waiting.clear()
-                    _stop(running)
-                    raise Stopped(stop.number, saved=_any_saved(folder))
-        finally:
-            for job in running.values():
-                job.process.kill()
-    if progress:
-        sys.stderr.write("\n" * (min(jobs, len(seeds)) - 1))  # below the last bar
+    runs = {folder.path / f"seed_{seed}": config.replace(seed=seed) for seed in seeds}
+    failures = train_all(runs, jobs=jobs, progress=progress, announce=announce)
     if any(seed.read_evaluations() for seed in folder.seeds()):
         learning_curve([folder], folder.curve)
     if failures:
-        seed, message = next(iter(failures.items()))
-        raise SeedError(f"{len(failures)} of {len(seeds)} seeds failed; seed {seed}: {message}")
-    return folder
-
-
-@dataclass
-class _Job:
-    seed: int
-    line: int
-    process: Any
-    connection: Connection[Any, Any]
-    error: str | None = None
-
-    def news(self) -> list[tuple[str, str]]:
-        """What the process has said since the last time; an error is kept for the end."""
-        said: list[tuple[str, str]] = []
-        with contextlib.suppress(EOFError, OSError):  # it is dead
-            while self.connection.poll():
-                kind, text = self.connection.recv()
-                if kind == "error":
-                    self.error = text
-                else:
-                    said.append((kind, text))
-        return said
-
-    def failure(self) -> str | None:
-        """Why the process failed; ``None`` if it did not."""
-        self.process.join()
-        if self.process.exitcode == 0:
-            return None
-        self.news()
-        if self.error is not None:
-            return self.error
-        return f"its process ended with exit code {self.process.exitcode}"
-
-
-def _pass_on(
-    jobs: Iterable[_Job], told: set[tuple[str, str]], announce: Callable[[str], None] | None
-) -> None:
-    """Says what the processes have said, each thing once."""
-    for kind, text in [said for job in jobs for said in job.news()]:
-        if (kind, text) in told:
-            continue
-        told.add((kind, text))
-        if kind == "warning":
-            warnings.warn(text, stacklevel=3)
-        elif announce is not None:
-            announce(text)
-
-
-def _any_saved(folder: RunFolder) -> bool:
-    return any(seed.checkpoints.steps() for seed in folder.seeds())
-
-
-def _start(config: TrainConfig, seed: int, folder: RunFolder, line: int, *, progress: bool) -> _Job:
-    context = multiprocessing.get_context("spawn")
-    here, there = context.Pipe(duplex=False)
-    single = config.replace(seed=seed, threads=config.threads or 1)
-    arguments = (single.to_dict(), folder.path / f"seed_{seed}", line if progress else None, there)
-    process = context.Process(target=_train_one, args=arguments)
-    process.start()
-    there.close()
-    return _Job(seed, line, process, here)
-
-
-def _stop(running: dict[Any, _Job]) -> None:
-    """Asks every process to save and end, and waits until it has."""
-    for job in running.values():
-        job.process.terminate()
-    for job in running.values():
-        job.process.join()
-    running.clear()
-
-
-def _train_one(
-    config: dict[str, Any], out: Path, line: int | None, parent: Connection[Any, Any]
-) -> None:
-    # A terminal sends Ctrl-C to every process; the parent passes it on once, as SIGTERM.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # The parent says once what every seed would say. Warnings of other packages are not passed on.
-    warnings.simplefilter("ignore")
-    warnings.filterwarnings("always", module="flowpolicy")
-    warnings.showwarning = lambda message, *_, **__: parent.send(("warning", str(message)))
-    try:
-        train(
-            TrainConfig.from_dict(config),
-            out,
-            progress=line is not None,
-            position=line or 0,
-            announce=lambda text: parent.send(("data", text)),
+        out, message = next(iter(failures.items()))
+        raise SeedError(
+            f"{len(failures)} of {len(seeds)} seeds failed; seed {runs[out].seed}: {message}"
         )
-    except Stopped as stopped:
-        sys.exit(stopped.exit_code)
-    except FlowPolicyError as error:
-        parent.send(("error", str(error)))
-        sys.exit(1)
+    return folder
