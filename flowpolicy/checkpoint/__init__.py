@@ -7,6 +7,7 @@
         optimizer.json          hyper-parameters and parameter names
         rng.safetensors         states of the random generators
         preprocessing.safetensors  what the policy does around the actor: means, bounds
+        online.safetensors      transitions seen and counters, in an online phase only
         state.json              step counter and whatever else is a plain number
         config.json             how to build the agent again
         manifest.json           format version, size and SHA-256 of every file

@@ -32,6 +32,7 @@ OPTIMIZER_TENSORS = "optimizer.safetensors"
 OPTIMIZER_GROUPS = "optimizer.json"
 RANDOM = "rng.safetensors"
 PREPROCESSING = "preprocessing.safetensors"
+ONLINE = "online.safetensors"
 STATE = "state.json"
 CONFIG = "config.json"
 
@@ -42,6 +43,7 @@ def agent_to_files(
     config: Mapping[str, Any] | None = None,
     generators: Mapping[str, torch.Generator] | None = None,
     preprocessing: Mapping[str, Tensor] | None = None,
+    online: Mapping[str, Tensor] | None = None,
 ) -> dict[str, bytes]:
     """Everything needed to go on with ``agent`` exactly where it stands.
 
@@ -50,6 +52,7 @@ def agent_to_files(
         config: Written as ``config.json``; what :func:`load_policy` builds the agent from.
         generators: Random generators outside the agent, by name.
         preprocessing: Tensors that the deployed policy applies around the actor.
+        online: Transitions and counters of an online phase; no file where ``None``.
 
     Raises:
         CheckpointError: A value is not finite, or something cannot be written without loss.
@@ -59,7 +62,7 @@ def agent_to_files(
     optimizer, groups = optimizer_to_state(agent.optimizer)
     noise, noise_values = _split(agent.noise.state_dict(), "noise")
     preprocessing = preprocessing or {}
-    for tensors in (model, optimizer, preprocessing):
+    for tensors in (model, optimizer, preprocessing, online or {}):
         require_finite(tensors, origin)
     state = {
         "step": agent.step,
@@ -67,7 +70,7 @@ def agent_to_files(
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
     }
-    return {
+    files = {
         MODEL: tensors_to_bytes(model),
         OPTIMIZER_TENSORS: tensors_to_bytes(optimizer),
         OPTIMIZER_GROUPS: _json(groups),
@@ -76,6 +79,7 @@ def agent_to_files(
         STATE: _json(state),
         CONFIG: _json(config or {}),
     }
+    return files if online is None else {**files, ONLINE: tensors_to_bytes(online)}
 
 
 def agent_from_files(

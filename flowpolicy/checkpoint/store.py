@@ -6,7 +6,7 @@ import os
 import secrets
 import shutil
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,6 +90,7 @@ class Checkpoints:
         config: Mapping[str, Any] | None = None,
         generators: Mapping[str, torch.Generator] | None = None,
         preprocessing: Mapping[str, Tensor] | None = None,
+        online: Mapping[str, Tensor] | None = None,
     ) -> Path:
         """Writes the checkpoint of ``agent.step``, points ``last`` at it, and drops old ones.
 
@@ -100,7 +101,11 @@ class Checkpoints:
             CheckpointError: A weight is not finite, or the step was saved before.
         """
         files = agent_to_files(
-            agent, config=config, generators=generators, preprocessing=preprocessing
+            agent,
+            config=config,
+            generators=generators,
+            preprocessing=preprocessing,
+            online=online,
         )
         path = write_directory(self.path(agent.step), files)
         self._point_last_at(path)
@@ -159,6 +164,10 @@ class Checkpoints:
         )
         return loaded
 
+    def drop_after(self, step: int) -> None:
+        """Removes the checkpoints of later steps, for a run that goes on from ``step``."""
+        self._drop(later for later in self.steps() if later > step)
+
     def _read(self, step: int) -> LoadedCheckpoint:
         path = self.path(step)
         files = read_directory(path)
@@ -173,7 +182,10 @@ class Checkpoints:
     def _drop_old(self) -> None:
         if self.keep is None:
             return
-        for step in self.steps()[: -self.keep]:
+        self._drop(self.steps()[: -self.keep])
+
+    def _drop(self, steps: Iterable[int]) -> None:
+        for step in steps:
             # Renamed first: a half-deleted directory must not keep the name of a checkpoint.
             doomed = self.root / f"{STAGING_PREFIX}old-{step:08d}-{secrets.token_hex(4)}"
             self.path(step).rename(doomed)

@@ -1,4 +1,4 @@
-"""``flowpolicy train <agent> --env <id>``."""
+"""``flowpolicy train <agent> --env <id>`` and ``flowpolicy train --resume <run>``."""
 
 from __future__ import annotations
 
@@ -37,8 +37,22 @@ _HERE = {
 """Options of the command that are not part of the run: type, default, help."""
 
 
+@dataclasses.dataclass(frozen=True)
+class _Resume:
+    """Options of going on with a run.
+
+    Attributes:
+        resume: Folder of the run, which was stopped or killed.
+    """
+
+    resume: Path
+
+
 def command(arguments: Sequence[str]) -> None:
     """Trains and reports."""
+    if arguments and arguments[0].partition("=")[0] == "--resume":
+        _resume(arguments)
+        return
     if not arguments or arguments[0].startswith("-"):
         _list_agents()
         if not {"-h", "--help"} & set(arguments):
@@ -59,6 +73,19 @@ def command(arguments: Sequence[str]) -> None:
     else:
         folder = train(config, out, announce=say)
     _report(folder)
+
+
+def _resume(arguments: Sequence[str]) -> None:
+    options = parse(
+        _Resume,
+        arguments,
+        program="flowpolicy train",
+        description="Go on with a run from its newest intact checkpoint.",
+    )
+    saved = RunFolder.open(options.resume).config()
+    saved.pop("seeds", None)  # of a folder of several runs, which is refused in a moment
+    config = TrainConfig.from_dict(saved)
+    _report(train(config, options.resume, resume=True, announce=say))
 
 
 def options_class(agent: str, defaults: Mapping[str, Any]) -> Any:
@@ -187,7 +214,8 @@ def _summary(documented: Any) -> str:
 
 
 def _list_agents() -> None:
-    say("usage: flowpolicy train <agent> --env <id> [options]", "")
+    say("usage: flowpolicy train <agent> --env <id> [options]")
+    say("       flowpolicy train --resume <run folder>", "")
     for name in sorted(agents.RECIPES):
         say(f"  {name:<8} {_summary(agents.RECIPES[name])}")
     say("", "flowpolicy train <agent> --help tells about the options of one agent.")

@@ -4,8 +4,18 @@ from __future__ import annotations
 
 from flowpolicy.train.config import TrainConfig
 from flowpolicy.train.loop import DivergedError, train
+from flowpolicy.train.online import ONLINE_PROTOCOLS, OnlineProtocol
 from flowpolicy.train.seeds import train_seeds
 from flowpolicy.train.stop import Stopped
 from flowpolicy.train.versions import versions
 
-__all__ = ("DivergedError", "Stopped", "TrainConfig", "train", "train_seeds", "versions")
+__all__ = (
+    "ONLINE_PROTOCOLS",
+    "DivergedError",
+    "OnlineProtocol",
+    "Stopped",
+    "TrainConfig",
+    "train",
+    "train_seeds",
+    "versions",
+)

@@ -12,6 +12,7 @@ from flowpolicy.agents import recipe_options
 from flowpolicy.checkpoint.device import parse_device
 from flowpolicy.errors import ConfigError, unknown_name
 from flowpolicy.evaluate import protocol
+from flowpolicy.train.online import ONLINE_PROTOCOLS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +25,9 @@ class TrainConfig:
             environment to evaluate in, also by its id in gymnasium.
         options: Keyword arguments of the recipe.
         offline_steps: Number of gradient steps on the data.
+        online_steps: Number of environment steps after that, each followed by a gradient step.
+        online_protocol: How these are done, one of
+            ``flowpolicy.train.ONLINE_PROTOCOLS``: fql, qam, rlpd or rlpd_qam.
         batch_size: Transitions per update.
         n_step: Steps of reward that a target sums.
         horizon: Steps of an action chunk, which the policy chooses together and plays one after
@@ -61,6 +65,8 @@ class TrainConfig:
     env: str
     options: Mapping[str, Any] = field(default_factory=dict)
     offline_steps: int = 100_000
+    online_steps: int = 0
+    online_protocol: str = "fql"
     batch_size: int = 256
     n_step: int = 1
     horizon: int = 1
@@ -102,6 +108,7 @@ class TrainConfig:
         if not (math.isfinite(self.discount) and 0 < self.discount <= 1):
             raise ConfigError(f"discount must lie in (0, 1], got {self.discount}")
         self._refuse_impossible_chunks()
+        self._refuse_impossible_phases()
         for name, value in self.options.items():
             if isinstance(value, float) and not math.isfinite(value):
                 raise ConfigError(f"{name} must be finite, got {value}")
@@ -132,6 +139,24 @@ class TrainConfig:
         ):
             if not fits:
                 raise ConfigError(f"{name} must be {kind}, got {value!r}")
+
+    def _refuse_impossible_phases(self) -> None:
+        if self.online_protocol not in ONLINE_PROTOCOLS:
+            raise unknown_name("online protocol", self.online_protocol, ONLINE_PROTOCOLS)
+        if not self.online_steps:
+            if not self.offline_steps:
+                raise ConfigError("offline_steps must be at least 1 without online_steps, got 0")
+            return
+        ONLINE_PROTOCOLS[self.online_protocol].refuse(
+            offline_steps=self.offline_steps,
+            online_steps=self.online_steps,
+            batch_size=self.batch_size,
+        )
+        if self.horizon > 1:
+            raise ConfigError(
+                f"horizon {self.horizon} and online_steps {self.online_steps} exclude each other: "
+                "online steps are single actions; set horizon to 1"
+            )
 
     def _refuse_impossible_chunks(self) -> None:
         if self.horizon == 1:
@@ -182,7 +207,8 @@ _SHARED = ("discount", "horizon")
 
 
 _LEAST = {
-    "offline_steps": 1,
+    "offline_steps": 0,
+    "online_steps": 0,
     "batch_size": 1,
     "n_step": 1,
     "horizon": 1,
@@ -198,7 +224,7 @@ _LEAST = {
 }
 
 
-_TEXTS = ("agent", "env", "device", "protocol")
+_TEXTS = ("agent", "env", "device", "protocol", "online_protocol")
 
 
 def _is_whole(value: object) -> bool:

@@ -6,38 +6,34 @@ import math
 import os
 import time
 from collections.abc import Callable
-from typing import Any
+from functools import cached_property
 
 import torch
 from tensordict import TensorDictBase
 
+from flowpolicy.checkpoint.agent_files import ONLINE, tensors_in
 from flowpolicy.checkpoint.device import require_device
 from flowpolicy.checkpoint.policy import deployed_actor
 from flowpolicy.data import Dataset
-from flowpolicy.errors import ConfigError, FlowPolicyError, require_installed, unknown_name
-from flowpolicy.evaluate import Evaluation, environments, evaluate, protocol
+from flowpolicy.errors import FlowPolicyError, require_installed, unknown_name
+from flowpolicy.evaluate import evaluate, protocol
 from flowpolicy.plot import learning_curve
 from flowpolicy.run_folder import RunFolder
 from flowpolicy.train.config import TrainConfig
+from flowpolicy.train.interaction import Interaction
+from flowpolicy.train.online import ONLINE_PROTOCOLS
+from flowpolicy.train.phases import OfflinePhase, OnlinePhase, Phase
 from flowpolicy.train.progress import Progress
-from flowpolicy.train.records import CsvFile, TensorBoard
-from flowpolicy.train.stop import Stopped, StopRequest
-from flowpolicy.train.task import describe, load_dataset, seeded_agent
-from flowpolicy.train.versions import versions
-
-EVALUATION_COLUMNS = (
-    "step",
-    "actor",
-    "success",
-    "low",
-    "high",
-    "successes",
-    "episodes",
-    "return",
-    "return_std",
-    "length",
-    "seconds",
+from flowpolicy.train.records import EVALUATION_COLUMNS, CsvFile, TensorBoard, evaluation_row
+from flowpolicy.train.resume import (
+    Position,
+    require_same_data,
+    require_same_run,
+    warn_of_other_bits,
 )
+from flowpolicy.train.stop import Stopped, StopRequest
+from flowpolicy.train.task import describe, load_dataset, require_environment, seeded_agent
+from flowpolicy.train.versions import versions
 
 
 class DivergedError(FlowPolicyError, ArithmeticError):
@@ -49,15 +45,24 @@ def train(
     out: str | os.PathLike[str],
     *,
     dataset: Dataset | None = None,
+    resume: bool = False,
     progress: bool = True,
     position: int = 0,
     announce: Callable[[str], None] | None = None,
 ) -> RunFolder:
     """Trains an agent and writes everything about it into the new folder ``out``.
 
+    Offline, one update follows the other. Online, each follows a step of the environment, on
+    batches of the data and of what was seen since, see
+    :class:`~flowpolicy.train.online.OnlineProtocol`; the agent is the same.
+
     The folder holds ``config.json``, ``versions.json``, ``data.json``, ``metrics.csv``,
     ``eval.csv``, ``curve.png``, ``checkpoints/`` (the newest is ``checkpoints/last``) and
-    ``tensorboard/``. The learner is asked for numbers only every ``config.log_every`` updates.
+    ``tensorboard/``. The learner is asked for numbers only every ``config.log_every`` steps.
+
+    A run that was stopped or killed goes on from its newest intact checkpoint with ``resume=True``:
+    offline on the CPU bit by bit as if nothing had happened, online with the transitions that it
+    had seen and at the start of another episode, because a simulator's state cannot be saved.
 
     Args:
         config: The run.
@@ -65,13 +70,17 @@ def train(
         dataset: Data of one's own; ``config.env`` then names only the environment to evaluate in.
             The bounds of its actions become part of the saved policy, see
             :meth:`~flowpolicy.checkpoint.DeployedPolicy.environment_action`.
+        resume: Go on with the run in ``out``, which must be one of ``config`` on the same data.
         progress: Show a progress bar.
         position: Line of the bar, where several runs share a terminal.
-        announce: Called with one line about the data before the first update.
+        announce: Called with one line about the data before the first update, and with one about
+            where a run goes on.
 
     Raises:
-        ConfigError: The folder exists, or the data set, the device or one of the actors does not.
-        DataError: The data cannot be used.
+        ConfigError: The folder exists (with ``resume``: is not that of such a run), or the data
+            set, the device or one of the actors does not.
+        CheckpointError: There is no intact checkpoint to go on from.
+        DataError: The data, or what the environment gives, cannot be used.
         DivergedError: A loss is not finite; names it and the last good checkpoint.
         Stopped: SIGINT or SIGTERM came; the state is saved if there was an update.
 
@@ -80,14 +89,19 @@ def train(
         >>> folder = train(config, "runs/cube")  # doctest: +SKIP
     """
     # What would be missed only at the end should not come to light after hours.
-    RunFolder.refuse_existing(out)
+    if resume:
+        require_same_run(RunFolder.open(out), config)
+    else:
+        RunFolder.refuse_existing(out)
     require_device(config.device)
     require_installed("train", "matplotlib", extra="cli")
     with StopRequest() as stop:
-        run = _Run(config, out, stop, dataset=dataset, progress=progress, position=position)
+        run = _Run(config, out, stop, dataset, resume=resume, progress=progress, line=position)
         try:
-            if announce is not None:
-                announce(f"data: {describe(run.dataset)}")
+            say = announce or (lambda _: None)
+            say(f"data: {describe(run.dataset)}")
+            if resume:
+                say(run.restore())
             run.loop()
         except Stopped as stopped:
             if run.agent.step:
@@ -107,17 +121,18 @@ class _Run:
         config: TrainConfig,
         out: str | os.PathLike[str],
         stop: StopRequest,
-        *,
         dataset: Dataset | None,
+        *,
+        resume: bool,
         progress: bool,
-        position: int,
+        line: int,
     ) -> None:
         if config.threads is not None:
             torch.set_num_threads(config.threads)
         self.config = config
         self.stop = stop
         self.dataset, self.preprocessing = load_dataset(config, dataset)
-        _require_environment(config.env, self.dataset)  # before anything is learned
+        require_environment(config, self.dataset)  # before anything is learned
         stop.raise_if_requested()
         recipe = {
             "agent": config.agent,
@@ -130,59 +145,125 @@ class _Run:
             if actor not in self.agent.actors:
                 raise unknown_name(f"actor of {config.agent}", actor, self.agent.actors)
         device = self.dataset.device
-        self.batches = torch.Generator(device=device).manual_seed(config.seed)
-        self.folder = RunFolder.create(out, config.to_dict())
-        self.folder.write_json("versions.json", versions())
-        self.folder.write_json("data.json", self.dataset.info.to_dict())
+        self.generators = {"batches": torch.Generator(device).manual_seed(config.seed)}
+        if config.online_steps:
+            self.generators["behaviour"] = torch.Generator(device).manual_seed(config.seed)
+        if resume:
+            self.folder = RunFolder.open(out)
+            require_same_data(self.folder, self.dataset)
+        else:
+            self.folder = RunFolder.create(out, config.to_dict())
+            self.folder.write_json("versions.json", versions())
+            self.folder.write_json("data.json", self.dataset.info.to_dict())
         self.saved_config = {**config.to_dict(), "recipe": recipe}
         self.checkpoints = self.folder.checkpoints
         self.checkpoints.keep = config.keep_checkpoints
         self.metrics = CsvFile(self.folder.metrics)
         self.evaluations = CsvFile(self.folder.evaluations, EVALUATION_COLUMNS)
         self.tensorboard = TensorBoard(self.folder.path, enabled=config.tensorboard)
+        self.turns = config.offline_steps + config.online_steps
         label = f"{config.agent} seed {config.seed}"
-        self.progress = Progress(label, config.offline_steps, position=position, visible=progress)
+        self.progress = Progress(label, self.turns, position=line, visible=progress)
         self.started = time.perf_counter()
-        self.logged_step = 0
+        self.turn = self.logged_turn = self.logged_step = 0
+        self.phase: Phase = OfflinePhase(self.dataset, self.generators["batches"])
+        self.evaluates_first = config.eval_at_start
+
+    @property
+    def here(self) -> Position:
+        """How far the run is."""
+        return Position(self.agent.step, self.phase.env_steps)
+
+    @cached_property
+    def online(self) -> OnlinePhase:
+        """The phase after the offline one, made when it begins."""
+        config = self.config
+        policy = deployed_actor(self.agent, "policy", self.preprocessing, config.horizon)
+        interaction = Interaction(
+            config.env,
+            policy.to(config.device),
+            self.dataset,
+            self.generators["behaviour"],
+            seed=config.seed,
+            max_episode_steps=config.max_episode_steps,
+            observation_mean=self.preprocessing.get("observation_mean"),
+            observation_std=self.preprocessing.get("observation_std"),
+        )
+        protocol = ONLINE_PROTOCOLS[config.online_protocol]
+        experience = protocol.experience(
+            self.dataset, config.online_steps, self.generators["batches"]
+        )
+        return OnlinePhase(protocol, interaction, experience)
 
     def loop(self) -> None:
         """All updates with everything that happens between them."""
-        config, agent = self.config, self.agent
-        if config.eval_at_start:
+        config = self.config
+        if self.evaluates_first:
             self.evaluate()
         clock = time.perf_counter()
-        while agent.step < config.offline_steps:
-            metrics = agent.update(self.dataset.sample(config.batch_size, self.batches))
-            step = agent.step
-            last = step == config.offline_steps
-            evaluates = last or _due(step, config.eval_every)
-            saves = last or _due(step, config.checkpoint_every)
-            if evaluates or saves or _due(step, config.log_every):
+        while self.turn < self.turns:
+            if self.turn >= config.offline_steps:
+                self.phase = self.online
+            updates = self.phase.advance()
+            if updates:
+                metrics = self.agent.update(self.phase.batch(config.batch_size))
+            self.turn += 1
+            evaluates = updates and self.due(config.eval_every)
+            saves = updates and self.due(config.checkpoint_every)
+            logs = updates and (evaluates or saves or _every(self.turn, config.log_every))
+            if logs:
                 self.log(metrics, clock)
             if saves:
                 self.save()
             if evaluates:
                 self.evaluate()
-            if evaluates or saves or _due(step, config.log_every):
+            if logs:
                 clock = time.perf_counter()
-            if not last:
+            if self.turn < self.turns:
                 self.stop.raise_if_requested()
         learning_curve([self.folder], self.folder.curve)
 
+    def due(self, every: int) -> bool:
+        """Whether it is time for what happens so often, and at the end of a phase."""
+        ends = (self.config.offline_steps, self.turns)
+        return self.turn in ends or _every(self.turn, every)
+
+    def restore(self) -> str:
+        """Puts the newest intact checkpoint in place; says where that is."""
+        loaded = self.checkpoints.load(self.agent, generators=self.generators)
+        origin = f"checkpoint {loaded.path}"
+        warn_of_other_bits(loaded)
+        self.checkpoints.drop_after(self.agent.step)
+        self.turn = self.agent.step
+        if ONLINE in loaded.files:
+            self.online.load(tensors_in(loaded.files, ONLINE, origin), origin)
+            self.phase = self.online
+            self.turn = self.config.offline_steps + self.phase.env_steps
+        here = self.here
+        self.logged_turn, self.logged_step = self.turn, here.step
+        if rows := self.metrics.trim(here.reaches):
+            self.started -= float(rows[-1]["seconds"])
+        latest = [row for row in self.evaluations.trim(here.reaches) if here.equals(row)]
+        self.evaluates_first = False
+        if self.due(self.config.eval_every) and len(latest) < len(self.config.eval_actors):
+            self.evaluations.trim(lambda row: here.reaches(row) and not here.equals(row))
+            self.evaluates_first = True
+        self.progress.advance(self.turn)
+        return f"resumed at {here}"
+
     def log(self, metrics: TensorDictBase, clock: float) -> None:
         """Reads the metrics of the latest update, refuses a loss that is not finite."""
-        step = self.agent.step
+        step, env_steps = self.here
         names = sorted(metrics.keys(), key=lambda name: (not name.startswith("loss"), name))
         values = torch.stack([metrics[name].float().mean() for name in names]).tolist()
         row = dict(zip(names, values, strict=True))
-        updates = step - self.logged_step
         seconds = time.perf_counter() - clock
-        self.logged_step = step
-        rate = updates / max(seconds, 1e-9)
-        self.progress.advance(updates)
+        rate = (step - self.logged_step) / max(seconds, 1e-9)
+        self.progress.advance(self.turn - self.logged_turn)
+        self.logged_turn, self.logged_step = self.turn, step
         self.progress.show(_headline(row))
         timing = {"seconds": round(time.perf_counter() - self.started, 3), "rate": round(rate, 2)}
-        self.metrics.append({"step": step, **timing, **row})
+        self.metrics.append({"step": step, "env_steps": env_steps, **timing, **row})
         self.tensorboard.log("train", {"updates_per_second": rate, **row}, step)
         bad = [name for name, value in row.items() if not math.isfinite(value)]
         if any(name.startswith("loss") for name in bad):
@@ -190,7 +271,7 @@ class _Run:
 
     def evaluate(self) -> None:
         """Runs the episodes of every wanted actor."""
-        config, step = self.config, self.agent.step
+        config, here = self.config, self.here
         for name in config.eval_actors:
             actor = deployed_actor(self.agent, name, self.preprocessing, config.horizon)
             actor = protocol(config.protocol).acting(actor).to(config.device)
@@ -203,9 +284,9 @@ class _Run:
                     workers=config.eval_workers,
                     max_steps=config.max_episode_steps,
                 )
-            row = evaluation_row(step, name, result)
+            row = evaluation_row(*here, name, result)
             self.evaluations.append(row)
-            self.tensorboard.log(f"eval/{name}", row, step)
+            self.tensorboard.log(f"eval/{name}", row, here.step)
             key = name if len(config.eval_actors) > 1 else "eval"
             rate = result.success_rate
             self.progress.show({key: result.mean_return if rate is None else rate})
@@ -217,12 +298,14 @@ class _Run:
         self.checkpoints.save(
             self.agent,
             config=self.saved_config,
-            generators={"batches": self.batches},
+            generators=self.generators,
             preprocessing=self.preprocessing,
+            online=self.phase.state(),
         )
 
     def close(self) -> None:
-        """Lets go of files and the terminal."""
+        """Lets go of files, the environment and the terminal."""
+        self.phase.close()
         self.progress.close()
         self.tensorboard.close()
 
@@ -239,38 +322,6 @@ class _Run:
         )
 
 
-def evaluation_row(step: int, actor: str, result: Evaluation) -> dict[str, Any]:
-    """One row of ``eval.csv``; empty cells where the environment knows no success."""
-    low, high = result.interval or (None, None)
-    return {
-        "step": step,
-        "actor": actor,
-        "success": result.success_rate,
-        "low": low,
-        "high": high,
-        "successes": None if result.successes is None else sum(result.successes),
-        "episodes": result.episodes,
-        "return": result.mean_return,
-        "return_std": result.std_return,
-        "length": result.mean_length,
-        "seconds": round(result.seconds, 3),
-    }
-
-
-def _require_environment(name: str, dataset: Dataset) -> None:
-    """Refuses an environment that cannot be made, or that the data are not of."""
-    (env,) = environments(name, 1)
-    for what, width, space in (
-        ("observations", dataset.obs_dim, env.observation_space),
-        ("actions", dataset.act_dim // dataset.info.horizon, env.action_space),
-    ):
-        if space.shape != (width,):
-            raise ConfigError(
-                f"the {what} of {dataset.info.name!r} have {width} components, those of {name} "
-                f"{space.shape[0]}; evaluate in the environment that the data are of"
-            )
-
-
 def _headline(row: dict[str, float]) -> dict[str, float]:
     """One loss for the progress bar; the latest score stands beside it."""
     for name in ("loss_qvalue", "loss_flow"):
@@ -279,5 +330,5 @@ def _headline(row: dict[str, float]) -> dict[str, float]:
     return dict(list(row.items())[:1])
 
 
-def _due(step: int, every: int) -> bool:
-    return every > 0 and step % every == 0
+def _every(turn: int, every: int) -> bool:
+    return every > 0 and turn % every == 0

@@ -5,11 +5,27 @@ from __future__ import annotations
 import csv
 import importlib.util
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from flowpolicy.errors import ConfigError
+from flowpolicy.evaluate import Evaluation
+
+EVALUATION_COLUMNS = (
+    "step",
+    "env_steps",
+    "actor",
+    "success",
+    "low",
+    "high",
+    "successes",
+    "episodes",
+    "return",
+    "return_std",
+    "length",
+    "seconds",
+)
 
 
 class CsvFile:
@@ -43,6 +59,26 @@ class CsvFile:
             if new:
                 writer.writeheader()
             writer.writerow(row)
+
+    def trim(self, keep: Callable[[Mapping[str, str]], bool]) -> list[dict[str, str]]:
+        """Drops rows, and a last one that was cut off; returns those that stay.
+
+        Args:
+            keep: Whether a row stays.
+        """
+        if not self.path.exists():
+            return []
+        text = self.path.read_text(encoding="utf-8")
+        table = csv.DictReader(text[: text.rfind("\n") + 1].splitlines())
+        rows = [row for row in table if keep(row)]
+        self._columns = list(table.fieldnames or ()) or self._columns
+        staging = self.path.with_name(f".tmp-{self.path.name}")
+        with staging.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, self._columns or ())
+            writer.writeheader()
+            writer.writerows(rows)
+        staging.replace(self.path)
+        return rows
 
 
 class TensorBoard:
@@ -80,3 +116,22 @@ class TensorBoard:
         """Writes out what is buffered."""
         if self._logger is not None:
             self._logger.experiment.close()
+
+
+def evaluation_row(step: int, env_steps: int, actor: str, result: Evaluation) -> dict[str, Any]:
+    """One row of ``eval.csv``; empty cells where the environment knows no success."""
+    low, high = result.interval or (None, None)
+    return {
+        "step": step,
+        "env_steps": env_steps,
+        "actor": actor,
+        "success": result.success_rate,
+        "low": low,
+        "high": high,
+        "successes": None if result.successes is None else sum(result.successes),
+        "episodes": result.episodes,
+        "return": result.mean_return,
+        "return_std": result.std_return,
+        "length": result.mean_length,
+        "seconds": round(result.seconds, 3),
+    }

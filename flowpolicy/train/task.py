@@ -12,6 +12,7 @@ from flowpolicy import data
 from flowpolicy.agents import Agent, build
 from flowpolicy.data import Dataset
 from flowpolicy.errors import ConfigError
+from flowpolicy.evaluate import environments
 from flowpolicy.train.config import TrainConfig
 
 
@@ -57,6 +58,34 @@ def load_dataset(
     if config.horizon > dataset.info.horizon:
         dataset = data.transforms.chunk(dataset, config.horizon, discount=config.discount)
     return dataset.to(config.device), preprocessing
+
+
+def require_environment(config: TrainConfig, dataset: Dataset) -> None:
+    """Refuses an environment that cannot be made, or that the data are not of.
+
+    Raises:
+        ConfigError: It is unknown, or its observations or actions are others.
+    """
+    name = config.env
+    (env,) = environments(name, 1)
+    for what, width, space in (
+        ("observations", dataset.obs_dim, env.observation_space),
+        ("actions", dataset.act_dim // dataset.info.horizon, env.action_space),
+    ):
+        if space.shape != (width,):
+            raise ConfigError(
+                f"the {what} of {dataset.info.name!r} have {width} components, those of {name} "
+                f"{space.shape[0]}; evaluate in the environment that the data are of"
+            )
+    info, bounds = dataset.info, env.unwrapped.action_space
+    if config.online_steps and info.action_low is not None and info.action_high is not None:
+        low, high = bounds.low.tolist(), bounds.high.tolist()
+        if (low, high) != (list(info.action_low), list(info.action_high)):
+            raise ConfigError(
+                f"the actions of {info.name!r} lie between {list(info.action_low)} and "
+                f"{list(info.action_high)}, those of {name} between {low} and {high}; online steps "
+                "need the same bounds"
+            )
 
 
 def describe(dataset: Dataset) -> str:

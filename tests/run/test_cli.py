@@ -110,7 +110,7 @@ def test_a_configuration_is_where_the_next_run_starts(capsys):
         (["train", "fql", "--env", "cube-singel-play-singletask-v0"], "'cube-single-play-single"),
         (
             ["train", "fql", "--env", MAZE, "--offline-steps", "0"],
-            "offline_steps must be at least 1, got 0",
+            "offline_steps must be at least 1 without online_steps, got 0",
         ),
         (["train", "fql", "--env", MAZE, "--lr", "nan"], "lr must be finite, got nan"),
         (["train", "fql", "--env", MAZE, "--lr", "-1"], "lr must be above 0, got -1"),

@@ -308,7 +308,7 @@ def test_configuration_survives_json():
         ({"seed": True}, "seed must be a whole number, got True"),
         ({"discount": None}, "discount must be a number, got None"),
         ({"eval_actors": "policy"}, "eval_actors must be a list of names, got 'policy'"),
-        ({"offline_steps": 0}, "offline_steps must be at least 1, got 0"),
+        ({"offline_steps": 0}, "offline_steps must be at least 1 without online_steps, got 0"),
         ({"batch_size": -1}, "batch_size must be at least 1, got -1"),
         ({"discount": 1.5}, r"discount must lie in \(0, 1\], got 1.5"),
         ({"discount": float("nan")}, r"discount must lie in \(0, 1\], got nan"),

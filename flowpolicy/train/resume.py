@@ -1,0 +1,93 @@
+"""Going on with a run: where it stood, and whether it is the same one."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import torch
+
+from flowpolicy.checkpoint import LoadedCheckpoint
+from flowpolicy.checkpoint.agent_files import STATE, json_in
+from flowpolicy.data import Dataset
+from flowpolicy.errors import ConfigError
+from flowpolicy.run_folder import RunFolder
+from flowpolicy.train.config import TrainConfig
+
+
+class Position(NamedTuple):
+    """How far a run is.
+
+    Attributes:
+        step: Gradient steps.
+        env_steps: Environment steps.
+
+    Example:
+        >>> print(Position(4000, 1200))
+        update 4,000, online step 1,200, where another episode begins
+    """
+
+    step: int
+    env_steps: int
+
+    def __str__(self) -> str:
+        online = f", online step {self.env_steps:,}, where another episode begins"
+        return f"update {self.step:,}{online if self.env_steps else ''}"
+
+    def reaches(self, row: Mapping[str, str]) -> bool:
+        """Whether a row of a table was written before this or here."""
+        return int(row["step"]) <= self.step and int(row["env_steps"]) <= self.env_steps
+
+    def equals(self, row: Mapping[str, str]) -> bool:
+        """Whether a row of a table was written here."""
+        return (int(row["step"]), int(row["env_steps"])) == self
+
+
+def require_same_run(folder: RunFolder, config: TrainConfig) -> None:
+    """Refuses to go on with a run that was another one.
+
+    Raises:
+        ConfigError: The configurations differ, or the folder holds several seeds.
+    """
+    saved = folder.config()
+    if "seeds" in saved:
+        seeds = ", ".join(str(seed.path) for seed in folder.seeds())
+        raise ConfigError(f"{folder.path} holds several runs; resume each by itself: {seeds}")
+    before, now = TrainConfig.from_dict(saved).to_dict(), config.to_dict()
+    for name, value in now.items():
+        if before[name] != value:
+            raise ConfigError(
+                f"{folder.path} is a run with {name} {before[name]!r}, not {value!r}; resume it "
+                "with the configuration that it has"
+            )
+
+
+def require_same_data(folder: RunFolder, dataset: Dataset) -> None:
+    """Refuses to go on with other data.
+
+    Raises:
+        ConfigError: What is known about the data differs.
+    """
+    before: dict[str, Any] = folder.read_json("data.json")
+    for name, value in dataset.info.to_dict().items():
+        if before.get(name) != value:
+            raise ConfigError(
+                f"{folder.path} was trained on data with {name} {before.get(name)!r}, these have "
+                f"{value!r}; resume it with the data that it had"
+            )
+
+
+def warn_of_other_bits(loaded: LoadedCheckpoint) -> None:
+    """Warns where the run goes on correctly, but not bit by bit."""
+    state = json_in(loaded.files, STATE, f"checkpoint {loaded.path}")
+    for what, before, now in (
+        ("number of threads", state.get("threads"), torch.get_num_threads()),
+        ("version of PyTorch", state.get("torch"), torch.__version__),
+    ):
+        if before != now:
+            warnings.warn(
+                f"the run had another {what} ({before}, now {now}): it goes on correctly, but not "
+                "bit by bit as it would have",
+                stacklevel=3,
+            )
