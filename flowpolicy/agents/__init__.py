@@ -16,7 +16,9 @@ from flowpolicy.agents.noise_source import NoiseSource as NoiseSource
 from flowpolicy.agents.presets import preset as preset
 from flowpolicy.agents.presets import preset_batch_size as preset_batch_size
 from flowpolicy.agents.qam import qam as qam
+from flowpolicy.agents.qam_edit import qam_edit as qam_edit
 from flowpolicy.agents.qam_fql import qam_fql as qam_fql
+from flowpolicy.agents.qc import qc as qc
 from flowpolicy.agents.registry import RECIPES as RECIPES
 from flowpolicy.agents.registry import build as build
 from flowpolicy.agents.registry import recipe_options as recipe_options

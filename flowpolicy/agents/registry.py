@@ -17,7 +17,9 @@ from flowpolicy.agents.fql import fql
 from flowpolicy.agents.gfp import gfp
 from flowpolicy.agents.ifql import ifql
 from flowpolicy.agents.qam import qam
+from flowpolicy.agents.qam_edit import qam_edit
 from flowpolicy.agents.qam_fql import qam_fql
+from flowpolicy.agents.qc import qc
 from flowpolicy.errors import unknown_name
 from flowpolicy.functional import (
     Pessimistic,
@@ -42,7 +44,9 @@ RECIPES: dict[str, Callable[..., Agent]] = {
     "gfp": gfp,
     "ifql": ifql,
     "qam": qam,
+    "qam_edit": qam_edit,
     "qam_fql": qam_fql,
+    "qc": qc,
 }
 """The published methods: ``name -> function(obs_dim, act_dim, **options)``."""
 

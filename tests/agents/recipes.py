@@ -25,7 +25,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "gfp+both": {"bootstrap": "mean", "reference": "min"},
     "ifql": {"proposals": 4},
     "qam": {},
+    "qam_edit": {},
     "qam_fql": {},
+    "qc": {"proposals": 4},
 }
 """Every recipe, and where options change who is asked, those too."""
 

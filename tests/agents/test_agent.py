@@ -29,12 +29,14 @@ ROLES = {
     "gfp+both": {"actor", "critic", "field"},
     "ifql": {"critic", "field", "value"},
     "qam": {"behavior_field", "critic", "field"},
+    "qam_edit": {"actor", "behavior_field", "critic", "entropy_coefficient", "field"},
     "qam_fql": {"actor", "behavior_field", "critic", "field"},
+    "qc": {"critic", "field"},
 }
 
 SLOW = {
     **{name: {"field"} for name in ("cgql", "cgql_linex", "cgql_mse")},
-    **{name: {"behavior_field"} for name in ("bam", "qam", "qam_fql")},
+    **{name: {"behavior_field"} for name in ("bam", "qam", "qam_edit", "qam_fql")},
 }
 """Of what, besides critics, a recipe keeps a target."""
 

@@ -28,7 +28,12 @@ TRAINS: dict[str, dict[str, set[str]]] = {
     "gfp+both": CRITIC | CLONE | ACTOR,
     "ifql": CRITIC | CLONE | {"loss_value": {"value"}},
     "qam": CRITIC | COPY | {"loss_adjoint": {"field"}},
+    "qam_edit": CRITIC
+    | COPY
+    | {"loss_adjoint": {"field"}, "loss_dpg": {"actor"}, "loss_entropy": {"actor"}}
+    | {"loss_entropy_dual": {"entropy_coefficient"}},
     "qam_fql": CRITIC | COPY | ACTOR | {"loss_adjoint": {"field"}},
+    "qc": CRITIC | CLONE,
 }
 """Gradient arrives at these networks; at every other it is exactly zero."""
 
@@ -61,7 +66,11 @@ ASKED: dict[str, dict[str, int]] = {
     "ifql": {"field": 1, "critic": 1, "target": 1, "value": 2},
     # the target: next action, and the slope at the end of the paths
     "qam": {"field": STEPS + STEPS, **PATH, "critic": 1, "target": 2},
+    # the field: next action, paths, regression, and the action that is edited
+    "qam_edit": {"field": 3 * STEPS, **PATH, "critic": 2, "target": 2},
     "qam_fql": {"field": STEPS + STEPS, **PATH, "actor": 2, "critic": 2, "target": 2},
+    # the critic: data action, and the choice of the next
+    "qc": {"field": 1 + STEPS, "critic": 2, "target": 1},
 }
 """How often one update evaluates each network; both actors' next actions are valued in one call."""
 

@@ -76,6 +76,23 @@ def test_every_preset_builds(name, family) -> None:
         ("gfp", "scene-play-v0", {"alpha": 10, "temperature": 1e-3}),
         ("ifql", "antsoccer-arena-navigate-v0", {"proposals": 64, "discount": 0.995}),
         ("fbrac", "puzzle-4x4-play-v0", {"alpha": 300, "scale": "unit"}),
+        ("qam", "scene-play-singletask-v0", {"temperature": 1.0, "horizon": 5}),
+        (
+            "qam",
+            "humanoidmaze-medium-navigate-v0",
+            {"temperature": 0.333333, "discount": 0.995, "aggregation": "mean"},
+        ),
+        (
+            "qam_fql",
+            "cube-triple-play-v0",
+            {"temperature": 0.1, "alpha": 300, "horizon": 5},
+        ),
+        (
+            "qam_edit",
+            "antmaze-giant-navigate-v0",
+            {"temperature": 0.1, "edit_scale": 0.1} | {"discount": 0.995},
+        ),
+        ("bam", "puzzle-3x3-play-singletask-v0", {"temperature": 0.1, "horizon": 5}),
     ],
 )
 def test_published_values(name, env, expected) -> None:
