@@ -1,0 +1,35 @@
+"""Recipes learn from chunks of a data set, and rows that leave their trajectory do not count."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import flowpolicy as fp
+from flowpolicy.agents import recipe_options
+from flowpolicy.data import Dataset
+from flowpolicy.data.transforms import chunk
+from tests.data.conftest import transitions
+
+CHUNKED = [name for name in fp.agents.RECIPES if "horizon" in recipe_options(name)]
+
+
+@pytest.mark.parametrize("name", CHUNKED)
+def test_an_update_on_chunks(name) -> None:
+    chunks = chunk(Dataset(transitions([7, 6, 9])), horizon=3, discount=0.9)
+    batch = chunks.sample(64)
+    valid = batch["valid"]
+    assert 0 < valid.sum() < 64
+    agent = fp.agents.build(name, 2, 1, horizon=3, hidden=(8,), flow_steps=2)
+    for loss in agent.loss.losses:
+        batch = agent.noise.fill(batch, loss.draws(), loss.tensor_keys)
+    expected = agent.loss(batch)
+    changed = batch.clone()
+    changed["action"] = torch.where(valid, batch["action"], -batch["action"])
+    keys = {"loss_qvalue", "loss_flow"} & set(expected.keys())
+    for key in keys:
+        assert torch.equal(agent.loss(changed)[key], expected[key])
+    changed["action"] = -batch["action"]
+    assert not any(torch.equal(agent.loss(changed)[key], expected[key]) for key in keys)
+    agent.update(batch)
+    assert agent.act(torch.zeros(5, 2)).shape == (5, 3)
