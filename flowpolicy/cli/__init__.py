@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable, Sequence
 
 from flowpolicy.__about__ import __version__
-from flowpolicy.cli import data, demo, evaluate, plot, train
+from flowpolicy.cli import benchmark, data, demo, evaluate, plot, sensitivity, train
 from flowpolicy.cli.console import complain, say
 from flowpolicy.errors import FlowPolicyError, unknown_name
 from flowpolicy.evaluate import EvaluationError
@@ -24,6 +24,8 @@ COMMANDS: dict[str, tuple[Command, str]] = {
     "train": (train.command, "train an agent on a data set into a new run folder"),
     "eval": (evaluate.command, "run the policy of a run folder in its environment"),
     "plot": (plot.command, "draw the learning curves of one or several run folders"),
+    "benchmark": (benchmark.command, "compare the methods of a suite, run by run"),
+    "sensitivity": (sensitivity.command, "draw success against a coefficient of one method"),
     "data": (data.command, "generate data sets on this machine"),
     "demo": (
         demo.command,
@@ -85,5 +87,5 @@ def _help() -> None:
     say("usage: flowpolicy <command> [options]", "")
     say("Flow-matching policies for reinforcement learning.", "")
     for name, (_, purpose) in COMMANDS.items():
-        say(f"  {name:<7} {purpose}")
+        say(f"  {name:<11} {purpose}")
     say("", "flowpolicy <command> --help tells about the options of one command.")
