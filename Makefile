@@ -13,7 +13,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadscope --cov=flowpolicy --cov-report=term
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test nightly lint style types layers format bench constraints clean
+.PHONY: help setup demo test nightly lint style types layers format bench suite constraints clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -58,6 +58,9 @@ format: setup ## format the code and repair what ruff can repair
 bench: setup ## measure the speed, see benchmarks/README.md
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.bench_sampling
+
+suite: setup ## train every method of suite small and compare them; goes on where it was stopped
+	$(BIN)/flowpolicy benchmark --suite small --out runs/benchmark --jobs $(JOBS) $(ARGS)
 
 constraints: ## pin anew: install every extra into a fresh environment and write down what came
 	rm -rf build/constraints && $(PYTHON) -m venv build/constraints

@@ -122,6 +122,7 @@ def report(out: str | Path) -> Report:
             axis="success rate (%)" if success else "mean return",
             title=said["description"],
             footnote=FOOTNOTE,
+            percent=success,
         )
     return Report(folder, summaries, failed_cells(folder))
 

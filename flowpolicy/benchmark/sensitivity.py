@@ -144,5 +144,6 @@ def sensitivity_report(out: str | Path) -> Report:
             axis="success rate (%)" if success else "mean return",
             title=title,
             footnote=FOOTNOTE.replace("diamonds", "large marks").replace("dots", "marks"),
+            percent=success,
         )
     return Report(folder, tuple(found.values()), failed_cells(folder))

@@ -27,7 +27,13 @@ class Dot:
 
 
 def dot_plot(
-    panels: Mapping[str, Sequence[Dot]], out: Path, *, axis: str, title: str, footnote: str
+    panels: Mapping[str, Sequence[Dot]],
+    out: Path,
+    *,
+    axis: str,
+    title: str,
+    footnote: str,
+    percent: bool,
 ) -> Path:
     """Draws a panel of horizontal rows for each environment; the first row stands at the top.
 
@@ -37,6 +43,7 @@ def dot_plot(
         axis: What the values are.
         title: Above all.
         footnote: Below all.
+        percent: Whether the axis of values goes from 0 to 100.
 
     Raises:
         ConfigError: The file cannot be written.
@@ -54,6 +61,8 @@ def dot_plot(
             axes.set_yticks(range(len(dots)), [dot.name for dot in dots])
             axes.set_ylim(len(dots) - 0.5, -0.5)
             axes.set_xlabel(axis)
+            if percent:
+                axes.set_xlim(-3, 103)
             axes.set_title(panel, fontsize=12)
         figure.suptitle(title, fontsize=14, fontweight="bold", x=0.01, ha="left")
         figure.supxlabel(footnote, fontsize=9.5, color=FAINT, x=0.99, ha="right")

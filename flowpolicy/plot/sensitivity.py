@@ -36,6 +36,7 @@ def sensitivity_plot(
     axis: str,
     title: str,
     footnote: str,
+    percent: bool,
 ) -> Path:
     """Draws the curves over a logarithmic axis.
 
@@ -46,6 +47,7 @@ def sensitivity_plot(
         axis: What the values are.
         title: Above all.
         footnote: Below all.
+        percent: Whether the axis of values goes from 0 to 100.
 
     Raises:
         ConfigError: The file cannot be written.
@@ -66,6 +68,8 @@ def sensitivity_plot(
         axes.set_xscale("log")
         axes.set_xlabel(option)
         axes.set_ylabel(axis)
+        if percent:
+            axes.set_ylim(-3, 103)
         axes.set_title(title)
         axes.legend()
         figure.supxlabel(footnote, fontsize=9.5, color=FAINT, x=0.99, ha="right")
