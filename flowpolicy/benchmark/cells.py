@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -79,7 +78,7 @@ def failed_cells(out: Path) -> dict[Path, str]:
 
 
 def _require_same(path: Path, config: TrainConfig) -> None:
-    had, wants = RunFolder(path).config(), json.loads(json.dumps(config.to_dict()))
+    had, wants = TrainConfig.from_dict(RunFolder(path).config()).to_dict(), config.to_dict()
     for name in wants:
         if had.get(name) != wants[name]:
             raise ConfigError(
