@@ -51,9 +51,7 @@ def preset(name: str, env_id: str) -> dict[str, Any]:
         >>> preset("fql", "cube-single-play-singletask-v0")
         {'alpha': 300.0, 'scale': 'unit'}
 
-    Source: FQL, IFQL, FBRAC: arXiv 2502.02538; GFP: arXiv 2512.03973; QAM, BAM: arXiv
-    2601.14234; see the head of
-    ``presets.toml``.
+    Source: the papers and their code, as told at the head of ``presets.toml``.
     """
     return {key: value for key, value in _table(name, env_id).items() if key != "batch_size"}
 

@@ -8,18 +8,27 @@ from typing import Any
 
 from flowpolicy.agents.agent import Agent
 from flowpolicy.agents.bam import bam
+from flowpolicy.agents.bc import bc
 from flowpolicy.agents.blend import Blend
 from flowpolicy.agents.cgql import cgql, cgql_linex, cgql_mse
+from flowpolicy.agents.dsrl import dsrl
 from flowpolicy.agents.fawac import fawac
 from flowpolicy.agents.fbrac import fbrac
+from flowpolicy.agents.fedit import fedit
 from flowpolicy.agents.flow_bc import flow_bc
 from flowpolicy.agents.fql import fql
 from flowpolicy.agents.gfp import gfp
 from flowpolicy.agents.ifql import ifql
+from flowpolicy.agents.iql import iql
+from flowpolicy.agents.iql_ddpg_bc import iql_ddpg_bc
 from flowpolicy.agents.qam import qam
 from flowpolicy.agents.qam_edit import qam_edit
 from flowpolicy.agents.qam_fql import qam_fql
 from flowpolicy.agents.qc import qc
+from flowpolicy.agents.rebrac import rebrac
+from flowpolicy.agents.rlpd import rlpd
+from flowpolicy.agents.sac import sac
+from flowpolicy.agents.td3_bc import td3_bc
 from flowpolicy.errors import unknown_name
 from flowpolicy.functional import (
     Pessimistic,
@@ -34,19 +43,28 @@ from flowpolicy.modules import FromCurrentObservation
 
 RECIPES: dict[str, Callable[..., Agent]] = {
     "bam": bam,
+    "bc": bc,
     "cgql": cgql,
     "cgql_linex": cgql_linex,
     "cgql_mse": cgql_mse,
+    "dsrl": dsrl,
     "fawac": fawac,
     "fbrac": fbrac,
+    "fedit": fedit,
     "flow_bc": flow_bc,
     "fql": fql,
     "gfp": gfp,
     "ifql": ifql,
+    "iql": iql,
+    "iql_ddpg_bc": iql_ddpg_bc,
     "qam": qam,
     "qam_edit": qam_edit,
     "qam_fql": qam_fql,
     "qc": qc,
+    "rebrac": rebrac,
+    "rlpd": rlpd,
+    "sac": sac,
+    "td3_bc": td3_bc,
 }
 """The published methods: ``name -> function(obs_dim, act_dim, **options)``."""
 

@@ -13,6 +13,7 @@ from flowpolicy.errors import ConfigError, require_sizes_match
 from flowpolicy.functional.aggregation import Aggregation, mean_value
 from flowpolicy.functional.temporal_difference import td_error, td_target
 from flowpolicy.losses.base import Loss, Reduction
+from flowpolicy.losses.next_action_penalty import NextActionPenalty
 from flowpolicy.modules.actor import Actor
 from flowpolicy.modules.critic_ensemble import CriticEnsemble
 from flowpolicy.modules.evaluated_batch import Critic, EvaluatedBatch
@@ -43,7 +44,8 @@ class TDLoss(Loss):
             \quad\text{or}\quad v' = V(s')
 
     Either ``target`` and ``next_actor`` are given, or ``next_value``. Several next actors share the
-    noise ``z'``; critics are aggregated first, then policies are combined. Trains the critics.
+    noise ``z'``; critics are aggregated first, then a ``penalty`` of each policy's action is
+    subtracted, then policies are combined. Trains the critics.
     Reads ``observation``, ``action``, ``("next", "observation")`` ``[*B, O]``, ``("next",
     "reward")`` and ``("next", "terminated")`` ``[*B, 1]``, and where present ``steps_to_next_obs``
     ``[*B, 1]`` (the ``n`` of an n-step row, 1 otherwise) and ``("next", "noise")``. Metrics:
@@ -59,6 +61,7 @@ class TDLoss(Loss):
         aggregation: over the target's ensemble: ``mean_value``, ``min_value`` or
             ``Pessimistic(rho)``.
         combine: how several next actors make one value.
+        penalty: what each next action costs; nothing where ``None``.
         coefficient: ``c``.
         reduction: over the batch.
         name: reported as ``loss_<name>``.
@@ -103,6 +106,7 @@ class TDLoss(Loss):
         discount: float = 0.99,
         aggregation: Aggregation = mean_value,
         combine: Aggregation = mean_value,
+        penalty: NextActionPenalty | None = None,
         coefficient: float = 1.0,
         reduction: Reduction = "mean",
         name: str = "qvalue",
@@ -125,6 +129,11 @@ class TDLoss(Loss):
                 f"{len(next_actors)} next actors, "
                 f"next_value={type(next_value).__name__}."
             )
+        if penalty is not None and by_value:
+            raise ConfigError(
+                "TDLoss: a penalty is for next actions, but next_value=... has none. Bootstrap "
+                "from target=... and next_actor=..., or leave the penalty out."
+            )
         require_critic("TDLoss", "critic", critic)
         if isinstance(critic, TargetNetwork):
             raise ConfigError(
@@ -141,7 +150,9 @@ class TDLoss(Loss):
                 f"TDLoss: all next actors share one noise, but their noise_shapes are "
                 f"{noise_shapes}."
             )
-        parts = {f"next_actor {i}": actor for i, actor in enumerate(next_actors)}
+        parts: dict[str, nn.Module] = {
+            f"next_actor {i}": each for i, each in enumerate(next_actors)
+        }
         optional = {"target": target, "next_value": next_value}
         parts |= {name: part for name, part in optional.items() if part is not None}
         require_sizes_match("TDLoss", critic=critic, **parts)
@@ -154,6 +165,7 @@ class TDLoss(Loss):
         self.discount = discount
         self.aggregation = aggregation
         self.combine = combine
+        self.penalty = penalty
 
     @property
     def network(self) -> nn.Module:
@@ -162,7 +174,7 @@ class TDLoss(Loss):
 
     @property
     def reads(self) -> tuple[NestedKey, ...]:
-        """A transition."""
+        """A transition; and what the penalty reads."""
         keys = self.tensor_keys
         return (
             keys.observation,
@@ -170,6 +182,7 @@ class TDLoss(Loss):
             next_key(keys.observation),
             next_key(keys.reward),
             next_key(keys.terminated),
+            *(() if self.penalty is None else self.penalty.reads(keys)),
         )
 
     def draws(self) -> Mapping[NestedKey, Draw]:
@@ -186,7 +199,10 @@ class TDLoss(Loss):
         actions = torch.stack([evaluated.next_action(actor) for actor in self.next_actors])
         observation = evaluated.next_observation(self.critic).expand(*actions.shape[:-1], -1)
         values = cast("Critic", self.target).values(observation, actions)
-        return self.combine(self.aggregation(values))
+        values = self.aggregation(values)
+        if self.penalty is not None:
+            values = values - self.penalty.of(evaluated, actions)
+        return self.combine(values)
 
     def per_sample(self, evaluated: EvaluatedBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """The squared error averaged over the ensemble, ``[*B, 1]``."""

@@ -19,9 +19,11 @@ from flowpolicy.modules.gaussian_actor import GaussianActor as GaussianActor
 from flowpolicy.modules.gaussian_actor import TanhGaussianActor as TanhGaussianActor
 from flowpolicy.modules.keys import BatchKeys as BatchKeys
 from flowpolicy.modules.learned_coefficient import LearnedCoefficient as LearnedCoefficient
+from flowpolicy.modules.noise_space_actor import NoiseSpaceActor as NoiseSpaceActor
 from flowpolicy.modules.noisy_actor import NoisyActor as NoisyActor
 from flowpolicy.modules.noisy_critic_ensemble import NoisyCriticEnsemble as NoisyCriticEnsemble
 from flowpolicy.modules.one_step_actor import OneStepActor as OneStepActor
+from flowpolicy.modules.scaled_action_critic import ScaledActionCritic as ScaledActionCritic
 from flowpolicy.modules.stochastic_actor import StochasticActor as StochasticActor
 from flowpolicy.modules.target_network import TargetNetwork as TargetNetwork
 from flowpolicy.modules.time_embedding import TimeEmbedding as TimeEmbedding

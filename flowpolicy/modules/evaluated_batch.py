@@ -18,13 +18,14 @@ from flowpolicy.modules.frozen import frozen, unfrozen
 from flowpolicy.modules.gaussian import ActionDistribution
 from flowpolicy.modules.keys import BatchKeys, entry, next_key
 from flowpolicy.modules.noisy_critic_ensemble import NoisyCriticEnsemble
+from flowpolicy.modules.scaled_action_critic import ScaledActionCritic
 from flowpolicy.modules.stochastic_actor import StochasticActor
 from flowpolicy.modules.target_network import TargetNetwork
 from flowpolicy.modules.value_network import ValueNetwork
 from flowpolicy.modules.velocity_field import VelocityField
 
 T = TypeVar("T")
-Critic = CriticEnsemble | NoisyCriticEnsemble | TargetNetwork
+Critic = CriticEnsemble | NoisyCriticEnsemble | ScaledActionCritic | TargetNetwork
 Network = Actor | VelocityField | Critic | ValueNetwork
 
 
@@ -103,7 +104,7 @@ class EvaluatedBatch:
         network = unfrozen(network)
         return self.read(type(network).__name__, next_key(self.keys.observation), network.obs_dim)
 
-    def action(self, network: VelocityField | Critic) -> Tensor:
+    def action(self, network: Actor | VelocityField | Critic) -> Tensor:
         """The action of the data, ``[*B, A]``, for ``network``."""
         network = unfrozen(network)
         return self.read(type(network).__name__, self.keys.action, network.act_dim)

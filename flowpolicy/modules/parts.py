@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -11,9 +12,11 @@ from flowpolicy.errors import ConfigError
 from flowpolicy.functional.action_gradient import action_gradient
 from flowpolicy.functional.aggregation import Pessimistic
 from flowpolicy.modules.actor import Actor
-from flowpolicy.modules.evaluated_batch import Critic
 from flowpolicy.modules.frozen import unfrozen
 from flowpolicy.modules.target_network import TargetNetwork
+
+if TYPE_CHECKING:
+    from flowpolicy.modules.evaluated_batch import Critic
 
 
 def require_actor(owner: str, name: str, value: object) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import final
+from typing import cast, final
 
 from torch import Tensor, nn
 
@@ -14,6 +14,7 @@ from flowpolicy.functional.guidance import score_velocity
 from flowpolicy.functional.velocity import Velocity
 from flowpolicy.modules.actor import Actor
 from flowpolicy.modules.evaluated_batch import Critic
+from flowpolicy.modules.noisy_critic_ensemble import NoisyCriticEnsemble
 from flowpolicy.modules.parts import (
     require_aggregation,
     require_critic,
@@ -71,8 +72,7 @@ def at_their_time(critic: Critic, observation: Tensor, x_t: Tensor, time: Tensor
         torch.Size([10, 1, 1])
     """
     require_noisy_critic("at_their_time", "critic", critic)
-    values: Tensor = critic.values_at(observation, x_t, time)
-    return values
+    return cast("NoisyCriticEnsemble", critic).values_at(observation, x_t, time)
 
 
 @final

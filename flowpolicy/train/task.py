@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from tensordict import NestedKey
 from torch import Tensor
 
 from flowpolicy import data
-from flowpolicy.agents import Agent, build
+from flowpolicy.agents import Agent, build, recipe_options
 from flowpolicy.data import Dataset
 from flowpolicy.errors import ConfigError
 from flowpolicy.evaluate import environments
@@ -53,10 +54,13 @@ def load_dataset(
     if dataset.info.action_low is not None and dataset.info.action_high is not None:
         preprocessing["action_low"] = torch.tensor(dataset.info.action_low)
         preprocessing["action_high"] = torch.tensor(dataset.info.action_high)
-    if config.n_step > 1:
-        dataset = data.transforms.n_step(dataset, n=config.n_step, discount=config.discount)
     if config.horizon > dataset.info.horizon:
         dataset = data.transforms.chunk(dataset, config.horizon, discount=config.discount)
+    next_action = ("next", "action")
+    if next_action in entries_read(config) and next_action not in dataset.entries():
+        dataset = data.transforms.with_next_action(dataset)
+    if config.n_step > 1:
+        dataset = data.transforms.n_step(dataset, n=config.n_step, discount=config.discount)
     return dataset.to(config.device), preprocessing
 
 
@@ -86,6 +90,19 @@ def require_environment(config: TrainConfig, dataset: Dataset) -> None:
                 f"{list(info.action_high)}, those of {name} between {low} and {high}; online steps "
                 "need the same bounds"
             )
+
+
+def entries_read(config: TrainConfig) -> list[NestedKey]:
+    """What the losses of a run read of a batch, asked of a tiny agent of the same recipe.
+
+    Example:
+        >>> ("next", "action") in entries_read(TrainConfig(agent="rebrac", env="scene-play"))
+        True
+    """
+    tiny = {"hidden": (1,)} if "hidden" in recipe_options(config.agent) else {}
+    with torch.random.fork_rng(devices=[]):
+        agent = build(config.agent, 1, 1, **{**config.recipe, **tiny})
+    return agent.loss.in_keys
 
 
 def describe(dataset: Dataset) -> str:

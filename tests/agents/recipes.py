@@ -13,21 +13,31 @@ STEPS = 3
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "bam": {},
+    "bc": {},
     "cgql": {},
     "cgql_linex": {},
     "cgql_mse": {},
+    "dsrl": {"noise_scale": 1.4},
     "fawac": {},
     "fbrac": {},
+    "fedit": {},
     "flow_bc": {},
     "fql": {},
     "fql+dual": {"target_error": 0.05},
     "gfp": {},
     "gfp+both": {"bootstrap": "mean", "reference": "min"},
     "ifql": {"proposals": 4},
+    "iql": {},
+    "iql_ddpg_bc": {},
     "qam": {},
     "qam_edit": {},
     "qam_fql": {},
     "qc": {"proposals": 4},
+    "rebrac": {"delay": 1},
+    "rlpd": {},
+    "rlpd+bc": {"alpha": 0.1},
+    "sac": {},
+    "td3_bc": {"delay": 1},
 }
 """Every recipe, and where options change who is asked, those too."""
 
@@ -35,8 +45,15 @@ VARIANTS: dict[str, dict[str, Any]] = {
 def small(variant: str, **options: Any) -> fp.Agent:
     """An agent with networks of one hidden layer."""
     name = variant.partition("+")[0]
+    return fp.agents.build(name, OBS, ACT, **small_options(variant, **options))
+
+
+def small_options(variant: str, **options: Any) -> dict[str, Any]:
+    """What makes it small and fast, and what makes it this variant."""
     given = {"hidden": (8,), "flow_steps": STEPS, **VARIANTS[variant], **options}
-    return fp.agents.build(name, OBS, ACT, **given)
+    if "flow_steps" not in fp.agents.recipe_options(variant.partition("+")[0]):
+        del given["flow_steps"]
+    return given
 
 
 def batch_for(agent: fp.Agent, size: int = 8, seed: int = 0) -> TensorDict:

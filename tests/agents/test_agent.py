@@ -17,26 +17,38 @@ each_variant = pytest.mark.parametrize("variant", VARIANTS)
 
 ROLES = {
     "bam": {"behavior_field", "critic", "field"},
+    "bc": {"actor"},
     "cgql": {"critic", "field"},
     "cgql_linex": {"critic", "field"},
     "cgql_mse": {"critic", "field"},
+    "dsrl": {"actor", "critic", "entropy_coefficient", "field", "latent_critic"},
     "fawac": {"critic", "field", "value"},
     "fbrac": {"critic", "field"},
+    "fedit": {"actor", "critic", "entropy_coefficient", "field"},
     "flow_bc": {"field"},
     "fql": {"actor", "critic", "field"},
     "fql+dual": {"actor", "critic", "distill_coefficient", "field"},
     "gfp": {"actor", "critic", "field"},
     "gfp+both": {"actor", "critic", "field"},
     "ifql": {"critic", "field", "value"},
+    "iql": {"actor", "critic", "value"},
+    "iql_ddpg_bc": {"actor", "critic", "value"},
     "qam": {"behavior_field", "critic", "field"},
     "qam_edit": {"actor", "behavior_field", "critic", "entropy_coefficient", "field"},
     "qam_fql": {"actor", "behavior_field", "critic", "field"},
     "qc": {"critic", "field"},
+    "rebrac": {"actor", "critic"},
+    "rlpd": {"actor", "critic", "entropy_coefficient"},
+    "rlpd+bc": {"actor", "critic", "entropy_coefficient"},
+    "sac": {"actor", "critic", "entropy_coefficient"},
+    "td3_bc": {"actor", "critic"},
 }
 
 SLOW = {
     **{name: {"field"} for name in ("cgql", "cgql_linex", "cgql_mse")},
     **{name: {"behavior_field"} for name in ("bam", "qam", "qam_edit", "qam_fql")},
+    "dsrl": {"field"},
+    **{name: {"actor"} for name in ("rebrac", "td3_bc")},
 }
 """Of what, besides critics, a recipe keeps a target."""
 

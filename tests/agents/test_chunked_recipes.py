@@ -8,7 +8,8 @@ import torch
 import flowpolicy as fp
 from flowpolicy.agents import recipe_options
 from flowpolicy.data import Dataset
-from flowpolicy.data.transforms import chunk
+from flowpolicy.data.transforms import chunk, with_next_action
+from tests.agents.recipes import small_options
 from tests.data.conftest import transitions
 
 CHUNKED = [name for name in fp.agents.RECIPES if "horizon" in recipe_options(name)]
@@ -17,16 +18,18 @@ CHUNKED = [name for name in fp.agents.RECIPES if "horizon" in recipe_options(nam
 @pytest.mark.parametrize("name", CHUNKED)
 def test_an_update_on_chunks(name) -> None:
     chunks = chunk(Dataset(transitions([7, 6, 9])), horizon=3, discount=0.9)
+    chunks = with_next_action(chunks)
     batch = chunks.sample(64)
     valid = batch["valid"]
     assert 0 < valid.sum() < 64
-    agent = fp.agents.build(name, 2, 1, horizon=3, hidden=(8,), flow_steps=2)
+    agent = fp.agents.build(name, 2, 1, horizon=3, **small_options(name, flow_steps=2))
     for loss in agent.loss.losses:
         batch = agent.noise.fill(batch, loss.draws(), loss.tensor_keys)
     expected = agent.loss(batch)
     changed = batch.clone()
     changed["action"] = torch.where(valid, batch["action"], -batch["action"])
-    keys = {"loss_qvalue", "loss_flow"} & set(expected.keys())
+    of_data = {"loss_qvalue", "loss_flow", "loss_log_likelihood", "loss_clone"}
+    keys = of_data & set(expected.keys())
     for key in keys:
         assert torch.equal(agent.loss(changed)[key], expected[key])
     changed["action"] = -batch["action"]

@@ -13,20 +13,28 @@ from tests.agents.recipes import STEPS, VARIANTS, batch_for, small
 CRITIC = {"loss_qvalue": {"critic"}}
 CLONE = {"loss_flow": {"field"}}
 COPY = {"loss_flow": {"behavior_field"}}
-ACTOR = {"loss_distill": {"actor"}, "loss_dpg": {"actor"}}
+DPG = {"loss_dpg": {"actor"}}
+ACTOR = {"loss_distill": {"actor"}} | DPG
+LIKELY = {"loss_log_likelihood": {"actor"}}
+ENTROPY = {"loss_entropy": {"actor"}, "loss_entropy_dual": {"entropy_coefficient"}} | DPG
 TRAINS: dict[str, dict[str, set[str]]] = {
     "bam": CRITIC | COPY | {"loss_basic_adjoint": {"field"}},
+    "bc": LIKELY,
     "cgql": CRITIC | CLONE,
     "cgql_linex": CRITIC | CLONE | {"loss_noisy_value": {"critic"}},
     "cgql_mse": CRITIC | CLONE | {"loss_noisy_value": {"critic"}},
+    "dsrl": CRITIC | CLONE | ENTROPY | {"loss_latent_value": {"latent_critic"}},
     "fawac": CRITIC | CLONE | {"loss_value": {"value"}},
     "fbrac": CRITIC | CLONE | {"loss_dpg": {"field"}},
+    "fedit": CRITIC | CLONE | ENTROPY,
     "flow_bc": CLONE,
     "fql": CRITIC | CLONE | ACTOR,
     "fql+dual": CRITIC | CLONE | ACTOR | {"loss_distill_dual": {"distill_coefficient"}},
     "gfp": CRITIC | CLONE | ACTOR,
     "gfp+both": CRITIC | CLONE | ACTOR,
     "ifql": CRITIC | CLONE | {"loss_value": {"value"}},
+    "iql": CRITIC | LIKELY | {"loss_value": {"value"}},
+    "iql_ddpg_bc": CRITIC | LIKELY | DPG | {"loss_value": {"value"}},
     "qam": CRITIC | COPY | {"loss_adjoint": {"field"}},
     "qam_edit": CRITIC
     | COPY
@@ -34,6 +42,11 @@ TRAINS: dict[str, dict[str, set[str]]] = {
     | {"loss_entropy_dual": {"entropy_coefficient"}},
     "qam_fql": CRITIC | COPY | ACTOR | {"loss_adjoint": {"field"}},
     "qc": CRITIC | CLONE,
+    "rebrac": CRITIC | DPG | {"loss_clone": {"actor"}},
+    "rlpd": CRITIC | ENTROPY,
+    "rlpd+bc": CRITIC | ENTROPY | LIKELY,
+    "sac": CRITIC | ENTROPY,
+    "td3_bc": CRITIC | DPG | {"loss_clone": {"actor"}},
 }
 """Gradient arrives at these networks; at every other it is exactly zero."""
 
@@ -49,14 +62,24 @@ ASKED: dict[str, dict[str, int]] = {
         "critic": 2,
         "target": 1,
     },
+    "bc": {"actor": 1},
     # the critic: data action, noisy action, and the guide of every step but the first
     "cgql": {"field": 1, "slow field": STEPS, "critic": 1 + STEPS - 1, "target": 1},
     "cgql_linex": {"field": 1, "slow field": STEPS, "critic": 2 + STEPS - 1, "target": 2},
     "cgql_mse": {"field": 1, "slow field": STEPS, "critic": 2 + STEPS - 1, "target": 2},
+    "dsrl": {
+        "field": 1,
+        "slow field": 2 * STEPS,
+        "actor": 2,
+        "critic": 2,
+        "latent_critic": 2,
+        "target": 1,
+    },
     # the target: next action, data action; the weight asks nobody anew
     "fawac": {"field": 1 + STEPS, "critic": 1, "target": 2, "value": 1},
     # the field: once to be trained, and at every step of every action that a flow generates
     "fbrac": {"field": 1 + STEPS + STEPS, "critic": 2, "target": 1},
+    "fedit": {"field": 1 + STEPS + STEPS, "actor": 2, "critic": 2, "target": 1},
     "flow_bc": {"field": 1},
     "fql": {"field": 1 + STEPS, "actor": 2, "critic": 2, "target": 1},
     "fql+dual": {"field": 1 + STEPS, "actor": 2, "critic": 2, "target": 1},
@@ -64,13 +87,20 @@ ASKED: dict[str, dict[str, int]] = {
     "gfp": {"field": 1 + STEPS, "actor": 2, "critic": 2, "target": 3},
     "gfp+both": {"field": 1 + STEPS + STEPS, "actor": 2, "critic": 2, "target": 4},
     "ifql": {"field": 1, "critic": 1, "target": 1, "value": 2},
+    "iql": {"actor": 1, "critic": 1, "target": 1, "value": 2},
+    "iql_ddpg_bc": {"actor": 1, "critic": 2, "target": 1, "value": 2},
     # the target: next action, and the slope at the end of the paths
     "qam": {"field": STEPS + STEPS, **PATH, "critic": 1, "target": 2},
     # the field: next action, paths, regression, and the action that is edited
-    "qam_edit": {"field": 3 * STEPS, **PATH, "critic": 2, "target": 2},
+    "qam_edit": {"field": 3 * STEPS, **PATH, "actor": 2, "critic": 2, "target": 2},
     "qam_fql": {"field": STEPS + STEPS, **PATH, "actor": 2, "critic": 2, "target": 2},
     # the critic: data action, and the choice of the next
     "qc": {"field": 1 + STEPS, "critic": 2, "target": 1},
+    "rebrac": {"actor": 1, "slow actor": 1, "critic": 2, "target": 1},
+    "rlpd": {"actor": 2, "critic": 2, "target": 1},
+    "rlpd+bc": {"actor": 2, "critic": 2, "target": 1},
+    "sac": {"actor": 2, "critic": 2, "target": 1},
+    "td3_bc": {"actor": 1, "slow actor": 1, "critic": 2, "target": 1},
 }
 """How often one update evaluates each network; both actors' next actions are valued in one call."""
 
@@ -135,6 +165,9 @@ def test_no_network_is_asked_twice(variant, monkeypatch) -> None:
 
     counted(fp.VelocityField, "velocity")
     counted(fp.OneStepActor, "raw")
+    counted(fp.DeterministicActor, "raw")
+    counted(fp.GaussianActor, "distribution")
+    counted(fp.TanhGaussianActor, "distribution")
     counted(fp.CriticEnsemble, "values")
     counted(fp.NoisyCriticEnsemble, "values_at")
     counted(fp.ValueNetwork, "values")

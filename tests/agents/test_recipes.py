@@ -38,7 +38,8 @@ def test_a_recipe_documents_every_option_and_shows_its_equations(name) -> None:
 
 @pytest.mark.parametrize(("name", "family"), PRESETS)
 def test_every_preset_builds(name, family) -> None:
-    agent = fp.agents.build(name, OBS, ACT, hidden=(4,), **fp.agents.preset(name, f"{family}-v0"))
+    options = fp.agents.preset(name, f"{family}-v0") | {"hidden": (4,)}
+    agent = fp.agents.build(name, OBS, ACT, **options)
     assert isinstance(agent, fp.Agent)
     assert fp.agents.preset_batch_size(name, f"{family}-v0") in (256, 1024)
 
@@ -75,6 +76,24 @@ def test_every_preset_builds(name, family) -> None:
         ("gfp", "cube-single-play-v0", {"alpha": 10, "temperature": 0.1, "bootstrap": "mean"}),
         ("gfp", "scene-play-v0", {"alpha": 10, "temperature": 1e-3}),
         ("ifql", "antsoccer-arena-navigate-v0", {"proposals": 64, "discount": 0.995}),
+        (
+            "iql",
+            "cube-double-play-singletask-task2-v0",
+            {"temperature": 3.33333, "hidden": [256, 256, 256, 256]},
+        ),
+        ("iql", "humanoidmaze-large-navigate-v0", {"temperature": 0.1, "discount": 0.995}),
+        ("rebrac", "puzzle-4x4-play-v0", {"alpha": 0.3, "critic_alpha": 0.01}),
+        (
+            "rebrac",
+            "antmaze-medium-play-v2",
+            {"alpha": 0.001, "critic_alpha": 0.0005, "discount": 0.999, "critic_lr": 5e-05},
+        ),
+        ("dsrl", "cube-triple-play-v0", {"noise_scale": 1.4, "horizon": 5}),
+        (
+            "fedit",
+            "humanoidmaze-medium-navigate-v0",
+            {"edit_scale": 0.5, "discount": 0.995, "aggregation": "mean"},
+        ),
         ("fbrac", "puzzle-4x4-play-v0", {"alpha": 300, "scale": "unit"}),
         ("qam", "scene-play-singletask-v0", {"temperature": 1.0, "horizon": 5}),
         (

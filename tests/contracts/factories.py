@@ -26,6 +26,7 @@ HIDDEN = (8,)
 PARTS = (
     *("field", "slow", "actor", "critic", "target", "value", "coefficient", "noisy"),
     *("gaussian", "squashed", "deterministic", "slow_deterministic", "edit", "behavior"),
+    "latent",
 )
 SHAPES = [(), (4,), (2, 3)]
 BOTH = ("actor", "flow")
@@ -52,6 +53,7 @@ class Parts:
             self.deterministic = fp.DeterministicActor(OBS, ACT, HIDDEN)
             self.slow_deterministic = fp.TargetNetwork(self.deterministic)
             self.edit = fp.TanhGaussianActor(OBS + ACT, ACT, HIDDEN)
+            self.latent = fp.CriticEnsemble(OBS, ACT, HIDDEN, size=2)
             self.edited = fp.EditActor(self.flow, self.edit, scale=0.5)
             self.behavior = fp.VelocityField(OBS, ACT, HIDDEN)
         self.networks = nn.ModuleDict({name: getattr(self, name) for name in PARTS})
@@ -143,6 +145,10 @@ FACTORIES: dict[type, dict[str, Callable[[Parts], Any]]] = {
         "mode": lambda p: fp.NoisyActor(p.gaussian.mode, std=1.0, clip=2.0),
     },
     fp.EditActor: {"": lambda p: p.edited},
+    fp.NoiseSpaceActor: {
+        "": lambda p: fp.NoiseSpaceActor(p.squashed, p.flow, 1.4),
+        "slow": lambda p: fp.NoiseSpaceActor(p.squashed, fp.EulerSampler(p.slow, 3), 0.5),
+    },
     # values
     fp.CriticEnsemble: {
         "": lambda p: p.critic,
@@ -196,6 +202,26 @@ FACTORIES: dict[type, dict[str, Callable[[Parts], Any]]] = {
         "flow": lambda p, **kw: fp.DPGLoss(p.flow, p.critic, **kw),
         "mode": lambda p, **kw: fp.DPGLoss(p.gaussian.mode, p.critic, **kw),
         "edit": lambda p, **kw: fp.DPGLoss(p.edited, p.critic, **kw),
+        "noise_space": lambda p, **kw: fp.DPGLoss(
+            fp.NoiseSpaceActor(p.squashed, p.flow), p.critic, **kw
+        ),
+        "latent": lambda p, **kw: fp.DPGLoss(
+            p.squashed, fp.ScaledActionCritic(p.latent, 1.4), **kw
+        ),
+    },
+    fp.LogLikelihoodLoss: {
+        "": lambda p, **kw: fp.LogLikelihoodLoss(p.gaussian, **kw),
+        "squashed": lambda p, **kw: fp.LogLikelihoodLoss(p.squashed, **kw),
+        "advantage": lambda p, **kw: fp.LogLikelihoodLoss(
+            p.gaussian, weight=fp.AdvantageWeight(p.critic, p.value, temperature=1.0), **kw
+        ),
+    },
+    fp.CloneLoss: {
+        "": lambda p, **kw: fp.CloneLoss(p.deterministic, **kw),
+        "one_step": lambda p, **kw: fp.CloneLoss(p.actor, **kw),
+    },
+    fp.LatentValueLoss: {
+        "": lambda p, **kw: fp.LatentValueLoss(p.latent, p.critic, p.flow, **kw),
     },
     fp.EntropyLoss: {
         "": lambda p, **kw: fp.EntropyLoss(p.squashed, **kw),
@@ -221,6 +247,13 @@ FACTORIES: dict[type, dict[str, Callable[[Parts], Any]]] = {
         "next_value": lambda p, **kw: fp.TDLoss(p.critic, next_value=p.value, **kw),
         "deterministic": lambda p, **kw: fp.TDLoss(
             p.critic, p.target, next_actor=p.slow_deterministic, **kw
+        ),
+        "penalty": lambda p, **kw: fp.TDLoss(
+            p.critic,
+            p.target,
+            next_actor=fp.NoisyActor(p.slow_deterministic),
+            penalty=fp.NextActionPenalty(0.5),
+            **kw,
         ),
     },
     fp.NoisyValueLoss: {
@@ -326,14 +359,12 @@ def transitions(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) 
         "reward": torch.randn(*shape, 1, generator=g, dtype=dtype),
         "terminated": torch.rand(*shape, 1, generator=g) < 0.3,
     }
-    return TensorDict(
-        {
-            "observation": torch.randn(*shape, OBS, generator=g, dtype=dtype),
-            "action": torch.rand(*shape, ACT, generator=g, dtype=dtype) * 1.8 - 0.9,
-            "next": step,
-        },
-        batch_size=shape,
-    )
+    now = {
+        "observation": torch.randn(*shape, OBS, generator=g, dtype=dtype),
+        "action": torch.rand(*shape, ACT, generator=g, dtype=dtype) * 1.8 - 0.9,
+    }
+    step["action"] = torch.rand(*shape, ACT, generator=g, dtype=dtype) * 1.8 - 0.9
+    return TensorDict({**now, "next": step}, batch_size=shape)
 
 
 def with_noise(batch: TensorDict, draws: dict[Any, fp.Draw], seed: int = 1) -> TensorDict:

@@ -56,7 +56,7 @@ class Record:
         columns = {
             "observation": self.tensor("batch/observations"),
             "action": actions.flatten(1),
-            "next": next_step,
+            "next": {**next_step, "action": self.tensor("batch/next_actions").flatten(1)},
             **draws,
         }
         if "batch/valid" in self.arrays:
@@ -72,28 +72,24 @@ class Record:
     def network(self, kind: str, module: str) -> list[Tensor]:
         """A recorded network layer by layer; ``kind`` is params, grads or after."""
         prefix = f"{kind}/{module}/"
-        layers = sorted(
-            {
-                key.removeprefix(prefix).split("/")[-2]
-                for key in self.arrays
-                if key.startswith(prefix)
-            }
-        )
-        (head,) = {
-            key.removeprefix(prefix).split("/")[0] for key in self.arrays if key.startswith(prefix)
-        }
+        names = {key.removeprefix(prefix) for key in self.arrays if key.startswith(prefix)}
+        if names == {"log_value"}:
+            return [self.tensor(f"{prefix}log_value")]
+        trunk = [name.removesuffix("kernel") for name in names if name.endswith("Dense_0/kernel")]
+        first = trunk[0].removesuffix("Dense_0/")
+        numbered = [f"{first}Dense_{i}" for i in range(len(names))]
         tensors = []
-        for i in range(sum(layer.startswith("Dense") for layer in layers)):
-            kernel = self.tensor(f"{prefix}{head}/Dense_{i}/kernel")
-            bias = self.tensor(f"{prefix}{head}/Dense_{i}/bias")
+        for layer in [*numbered, "mean_net", "OutputDenseMean", "OutputDenseLogStd"]:
+            if f"{layer}/kernel" not in names:
+                continue
+            kernel = self.tensor(f"{prefix}{layer}/kernel")
+            bias = self.tensor(f"{prefix}{layer}/bias")
             stacked = kernel.ndim == 3
             tensors += [kernel, bias.unsqueeze(1)] if stacked else [kernel.T, bias]
-            if f"LayerNorm_{i}" in layers:
-                norm = [
-                    self.tensor(f"{prefix}{head}/LayerNorm_{i}/{part}")
-                    for part in ("scale", "bias")
-                ]
-                tensors += [part.unsqueeze(1) if stacked else part for part in norm]
+            norm = layer.replace("Dense_", "LayerNorm_")
+            if f"{norm}/scale" in names:
+                parts = [self.tensor(f"{prefix}{norm}/{part}") for part in ("scale", "bias")]
+                tensors += [part.unsqueeze(1) if stacked else part for part in parts]
         return tensors
 
 
@@ -133,6 +129,8 @@ class Recorded:
 
 def layers_of(network: nn.Module) -> list[nn.Parameter]:
     """The parameters layer by layer: weight, then bias."""
+    if isinstance(network, fp.LearnedCoefficient):
+        return [network.log_value]
     kinds = (nn.Linear, nn.LayerNorm, StackedLinear, StackedLayerNorm)
     return [p for m in network.modules() if isinstance(m, kinds) for p in (m.weight, m.bias)]
 

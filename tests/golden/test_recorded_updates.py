@@ -9,12 +9,19 @@ from __future__ import annotations
 
 import pytest
 
-from tests.golden import readers_adjoint, readers_flow, readers_guided, readers_weighted
+from tests.golden import (
+    readers_adjoint,
+    readers_flow,
+    readers_gaussian,
+    readers_guided,
+    readers_weighted,
+)
 from tests.golden.record import Recorded, layers_of, load_agent, target_of
 
 READERS = {
     **readers_adjoint.READERS,
     **readers_flow.READERS,
+    **readers_gaussian.READERS,
     **readers_guided.READERS,
     **readers_weighted.READERS,
 }
@@ -61,9 +68,12 @@ def test_losses_gradients_and_parameters_after_the_step(name: str) -> None:
 
 @pytest.mark.parametrize("name", READERS)
 def test_a_wrong_draw_is_noticed(name: str) -> None:
-    """The comparison above can fail: with any other draw some number misses the record."""
+    """The comparison above can fail: with any other draw some number misses the record.
+
+    Where nothing is drawn, with other actions.
+    """
     recorded = read(name)
-    for key, value in recorded.drawn().items():
+    for key, value in (recorded.drawn() or {"action": recorded.batch()["action"]}).items():
         result = recorded.agent.loss(recorded.batch(**{key: value.flip(0)}))
         missed = [
             sum(result[each].item() for each in ours.split(" + ")) != pytest.approx(x, rel=2e-5)

@@ -108,5 +108,6 @@ def chunk(dataset: Dataset, horizon: int = 5, discount: float = 0.99) -> Dataset
     windows["steps_to_next_obs"] = torch.full_like(last, horizon).unsqueeze(1)
     windows["valid"] = inside.unsqueeze(1)
     del windows["next", "done"]  # follows from the two above
+    windows.pop(("next", "action"), None)  # of one step; with_next_action knows that of chunks
     info = replace(dataset.info, horizon=horizon, discount=discount)
     return Dataset(windows, info, source="chunk")

@@ -93,5 +93,7 @@ def n_step(dataset: Dataset, n: int = 10, discount: float = 0.995) -> Dataset:
     windows["next", "reward"] = total[kept].float().unsqueeze(1)
     for name in ("observation", "terminated", "truncated", "done"):
         windows["next", name] = entries["next", name][last]
+    if ("next", "action") in entries:
+        windows["next", "action"] = entries["next", "action"][last]
     windows["steps_to_next_obs"] = (last - kept + 1).unsqueeze(1)
     return Dataset(windows, replace(dataset.info, n_step=n, discount=discount), source="n_step")

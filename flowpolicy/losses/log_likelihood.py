@@ -1,0 +1,97 @@
+"""Cloning the data with a policy that has a density."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar, final
+
+from tensordict import NestedKey
+from torch import Tensor, nn
+
+from flowpolicy.errors import require_instance
+from flowpolicy.losses.base import Loss, Reduction
+from flowpolicy.modules.density_actor import DensityActor
+from flowpolicy.modules.evaluated_batch import EvaluatedBatch
+from flowpolicy.paths.draws import Draw
+from flowpolicy.weights.weight import Weight
+
+
+@final
+class LogLikelihoodLoss(Loss):
+    r"""Makes the data's actions likely.
+
+    .. math:: L = -c\,\big\langle g(s, a)\,\log\pi_\theta(a \mid s)\big\rangle_B
+
+    With an ``AdvantageWeight`` it is advantage-weighted regression, the policy of IQL. The
+    log-probability is the sum over the action dimensions. Trains the actor. Reads ``observation``
+    ``[*B, O]`` and ``action`` ``[*B, A]``. Metrics: ``log_likelihood_mean``, the mean
+    log-probability without weight, and with a weight ``log_likelihood_weight``, its mean.
+
+    Args:
+        actor: with a density, such as a ``GaussianActor``.
+        weight: ``g``, how much each data action counts; all alike where ``None``.
+        coefficient: ``c``.
+        reduction: over the batch.
+        name: reported as ``loss_<name>``.
+
+    Raises:
+        ConfigError: an actor without a density, a negative coefficient, or an unknown reduction.
+        MissingKeyError, ShapeError: a batch that does not fit (in use).
+
+    Example:
+        >>> import torch
+        >>> import flowpolicy as fp
+        >>> from tensordict import TensorDict
+        >>> loss = fp.LogLikelihoodLoss(fp.GaussianActor(3, 2, hidden=(16,)))
+        >>> batch = TensorDict(
+        ...     observation=torch.randn(8, 3), action=torch.zeros(8, 2), batch_size=[8]
+        ... )
+        >>> loss(batch)["loss_log_likelihood"].backward()
+
+    Source: weighted, Peng et al., "Advantage-weighted regression", 2019, arXiv 1910.00177.
+    """
+
+    role = "actor"
+    of_data_action = True
+    metrics: ClassVar[tuple[str, ...]] = ("mean",)
+
+    def __init__(
+        self,
+        actor: DensityActor,
+        *,
+        weight: Weight | None = None,
+        coefficient: float = 1.0,
+        reduction: Reduction = "mean",
+        name: str = "log_likelihood",
+    ) -> None:
+        super().__init__(name, coefficient=coefficient, reduction=reduction)
+        hint = "Pass a GaussianActor or TanhGaussianActor."
+        require_instance("LogLikelihoodLoss", "actor", actor, DensityActor, hint)
+        self.actor_network = actor
+        self.weight = weight
+        if weight is not None:
+            self.out_keys = [*self.out_keys, f"{name}_weight"]
+
+    @property
+    def network(self) -> nn.Module:
+        """The actor."""
+        return self.actor_network
+
+    @property
+    def has_batch_statistic(self) -> bool:
+        """Whether the weight has one."""
+        return self.weight is not None and self.weight.has_batch_statistic
+
+    def draws(self) -> Mapping[NestedKey, Draw]:
+        """What the weight draws."""
+        return {} if self.weight is None else self.weight.draws(self.tensor_keys)
+
+    def per_sample(self, evaluated: EvaluatedBatch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Minus the weighted log-probability, ``[*B, 1]``."""
+        action = evaluated.action(self.actor_network)
+        log_prob = evaluated.distribution(self.actor_network).log_prob(action)
+        metrics = {"mean": log_prob.mean()}
+        if self.weight is None:
+            return -log_prob, metrics
+        weight = self.weight.of(evaluated)
+        return -weight * log_prob, {**metrics, "weight": weight.mean()}
