@@ -19,7 +19,7 @@ from flowpolicy.cli.console import parse, say
 from flowpolicy.cli.score import scored
 from flowpolicy.errors import ConfigError, require_installed, unknown_name
 from flowpolicy.evaluate import protocol
-from flowpolicy.results import pooled, read_points
+from flowpolicy.results import Point, pooled, read_points
 from flowpolicy.run_folder import RunFolder
 from flowpolicy.train import TrainConfig, train, train_seeds
 
@@ -223,12 +223,20 @@ def _list_agents() -> None:
 
 def _report(folder: RunFolder) -> None:
     for actor, seeds in read_points(folder).items():
-        last = pooled(seeds)[-1]
-        low, high = last.band
-        if last.successes is None:
-            score = f"mean return {last.value:.1f} (95 % {low:.1f} to {high:.1f})"
-        else:
-            score = f"success {last.value:.0f} % (95 % {low:.0f} to {high:.0f} %)"
-        say(f"{actor}: {score} over {last.episodes} episodes after {last.step:,} updates")
+        points = pooled(seeds)
+        offline = [point for point in points if not point.env_steps]
+        if points[-1].env_steps and offline:
+            say(_told(actor, offline[-1]))
+        say(_told(actor, points[-1]))
         say(*scored(folder, protocol(folder.config()["protocol"]), actor))
     say(f"run folder: {folder.path}", f"learning curve: {folder.curve}")
+
+
+def _told(actor: str, point: Point) -> str:
+    low, high = point.band
+    if point.successes is None:
+        score = f"mean return {point.value:.1f} (95 % {low:.1f} to {high:.1f})"
+    else:
+        score = f"success {point.value:.0f} % (95 % {low:.0f} to {high:.0f} %)"
+    online = f" and {point.env_steps:,} online steps" if point.env_steps else ""
+    return f"{actor}: {score} over {point.episodes} episodes after {point.step:,} updates{online}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,8 @@ def learning_curve(
 ) -> Path:
     """Draws success (or return) over updates, with shaded 95 % intervals.
 
-    The episodes of all seeds of a run are taken together; its single seeds are thin lines.
+    The episodes of all seeds of a run are taken together; its single seeds are thin lines. Where a
+    run goes on online, a thin vertical line marks its last offline evaluation.
 
     Args:
         runs: Run folders; their evaluations are read.
@@ -45,6 +47,18 @@ def learning_curve(
         axes = figure.add_subplot()
         for index, (label, seeds) in enumerate(curves):
             _draw(axes, label, seeds, index)
+        for step in sorted({step for _, seeds in curves for step in switches(seeds)}):
+            axes.axvline(step, color=FAINT, lw=1, ls=(0, (4, 3)), zorder=1)
+            axes.annotate(
+                "online",
+                (step, 1),
+                xycoords=("data", "axes fraction"),
+                xytext=(4, -4),
+                textcoords="offset points",
+                va="top",
+                fontsize=9.5,
+                color=FAINT,
+            )
         axes.set_xlabel("updates")
         axes.set_ylabel("success rate (%)" if success else "mean return of an episode")
         if success:
@@ -65,6 +79,22 @@ def learning_curve(
         )
         figure.supxlabel(_footnote(curves), fontsize=9.5, color=FAINT, x=0.99, ha="right")
         return save_figure(figure, out)
+
+
+def switches(seeds: Sequence[Sequence[Point]]) -> set[int]:
+    """The steps after which seeds went on online, if they did.
+
+    Example:
+        >>> offline, online = Point(10, 1, 2, 0.0, 1.0), Point(15, 1, 2, 0.0, 1.0, env_steps=5)
+        >>> switches([[offline, online]]), switches([[offline]])
+        ({10}, set())
+    """
+    return {
+        before.step
+        for line in seeds
+        for before, after in pairwise(line)
+        if after.env_steps and not before.env_steps
+    }
 
 
 def _draw(axes: Axes, label: str, seeds: Sequence[Sequence[Point]], index: int) -> None:

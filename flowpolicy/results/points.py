@@ -95,4 +95,5 @@ def _pool(points: Sequence[Point]) -> Point:
     square = sum((p.std**2 + p.mean**2) * p.episodes for p in points) / episodes
     known = [p.successes for p in points if p.successes is not None]
     successes = sum(known) if len(known) == len(points) else None
-    return Point(points[0].step, successes, episodes, mean, math.sqrt(max(square - mean**2, 0)))
+    std = math.sqrt(max(square - mean**2, 0))
+    return Point(points[0].step, successes, episodes, mean, std, points[0].env_steps)

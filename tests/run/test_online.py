@@ -15,6 +15,8 @@ from flowpolicy.cli import main
 from flowpolicy.data import Dataset, transforms
 from flowpolicy.errors import CheckpointError, ConfigError, DataError
 from flowpolicy.modules import OneStepActor
+from flowpolicy.plot.curve import switches
+from flowpolicy.results import read_points
 from flowpolicy.run_folder import RunFolder
 from flowpolicy.train import ONLINE_PROTOCOLS, Stopped, train
 from flowpolicy.train.experience import BalancedExperience, PooledExperience
@@ -22,6 +24,7 @@ from flowpolicy.train.interaction import Interaction
 from flowpolicy.train.online import policy_action, uniform_action
 from flowpolicy.train.phases import OnlinePhase
 from tests.run.conftest import MAZE, TINY
+from tests.run.pictures import read_picture
 from tests.run.pole import POLE, SHORT, pole_data
 
 
@@ -280,6 +283,45 @@ def test_other_agents_go_online_too(data, out, agent):
     assert rows(folder.evaluations)[-1]["env_steps"] == "5"
 
 
+def test_the_curve_shows_where_it_went_online(online_run, data, out):
+    assert read_picture(online_run.curve).has_color("#8A8A8A")
+    (seeds,) = read_points(online_run).values()
+    assert switches(seeds) == {10}
+    offline = SHORT.replace(online_steps=0)
+    plain = train(offline, out, dataset=data, progress=False)
+    (seeds,) = read_points(plain).values()
+    assert switches(seeds) == set()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1])
+def test_the_environment_teaches_what_the_data_do_not(out, seed):
+    """As many updates with and without it: the pole stays up longer where it was tried out."""
+    learning = {"hidden": (32, 32), "flow_steps": 3, "lr": 3e-3, "alpha": 0.3, "tau": 0.02}
+    config = SHORT.replace(
+        options=learning,
+        seed=seed,
+        batch_size=64,
+        discount=0.97,
+        eval_every=0,
+        eval_episodes=10,
+        max_episode_steps=200,
+        checkpoint_every=0,
+        threads=1,
+    )
+    data = pole_data(1000)
+    returns = []
+    for offline, online in ((1500, 0), (500, 1000)):
+        folder = train(
+            config.replace(offline_steps=offline, online_steps=online),
+            out.with_name(f"online{online}"),
+            dataset=data,
+            progress=False,
+        )
+        returns.append(float(rows(folder.evaluations)[-1]["return"]))
+    assert returns[1] > 1.3 * returns[0]
+
+
 # --- going on ------------------------------------------------------------------------------------
 
 
@@ -403,5 +445,6 @@ def test_the_command_goes_on_with_a_run(out, capsys):
     assert main(["train", "--resume", str(out)]) == 0
     said = capsys.readouterr().out
     assert "resumed at update 13, online step 3, where another episode begins" in said
-    assert "over 3 episodes after 20 updates" in said
+    assert "over 3 episodes after 10 updates\n" in said
+    assert "over 3 episodes after 20 updates and 10 online steps" in said
     assert main(["train", "--resume", str(out / "missing")]) == 2
