@@ -13,7 +13,6 @@ from flowpolicy.functional.lean_adjoint import adjoint_matching_error, lean_adjo
 from flowpolicy.losses.base import Reduction
 from flowpolicy.losses.memoryless_loss import MemorylessLoss
 from flowpolicy.modules.evaluated_batch import Critic, EvaluatedBatch
-from flowpolicy.modules.parts import require_aggregation
 from flowpolicy.modules.target_network import TargetNetwork
 from flowpolicy.modules.velocity_field import VelocityField
 from flowpolicy.samplers.sampler import velocity_given
@@ -50,9 +49,9 @@ class AdjointMatchingLoss(MemorylessLoss):
         name: reported as ``loss_<name>``.
 
     Raises:
-        ConfigError: parts of the wrong kind or of different sizes, a base that is the trained field
-            itself, a temperature that is not above 0, ``steps`` that is no whole number of at least
-            1, a negative coefficient, or an unknown reduction.
+        ConfigError: parts of the wrong kind or of different sizes, critics without a slope, a
+            base that is the trained field itself, a temperature that is not above 0, ``steps`` that
+            is no whole number of at least 1, a negative coefficient, or an unknown reduction.
         MissingKeyError, ShapeError: a batch that does not fit (in use).
 
     Example:
@@ -93,11 +92,10 @@ class AdjointMatchingLoss(MemorylessLoss):
             name,
             temperature=temperature,
             steps=steps,
+            aggregation=aggregation,
             coefficient=coefficient,
             reduction=reduction,
         )
-        require_aggregation("AdjointMatchingLoss", aggregation, critic)
-        self.aggregation = aggregation
 
     @torch.no_grad()
     def paths(self, evaluated: EvaluatedBatch) -> tuple[Tensor, Tensor]:
@@ -106,7 +104,7 @@ class AdjointMatchingLoss(MemorylessLoss):
         path = self.sde.trajectory(observation, self.path_noise(evaluated))
 
         def value(action: Tensor) -> Tensor:
-            return self.aggregation(self.critic.values(observation, action.clamp(-1, 1)))
+            return self.value(observation, action.clamp(-1, 1))
 
         end = -action_gradient(value, path[-1]) / self.temperature
         return path, lean_adjoint(velocity_given(self.base, observation), path, end)

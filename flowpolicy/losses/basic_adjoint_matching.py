@@ -16,7 +16,6 @@ from flowpolicy.functional.memoryless import (
 from flowpolicy.losses.base import Reduction
 from flowpolicy.losses.memoryless_loss import MemorylessLoss
 from flowpolicy.modules.evaluated_batch import Critic, EvaluatedBatch
-from flowpolicy.modules.parts import require_aggregation
 from flowpolicy.modules.target_network import TargetNetwork
 from flowpolicy.modules.velocity_field import VelocityField
 from flowpolicy.samplers.sampler import velocity_given
@@ -48,9 +47,9 @@ class BasicAdjointMatchingLoss(MemorylessLoss):
         name: reported as ``loss_<name>``.
 
     Raises:
-        ConfigError: parts of the wrong kind or of different sizes, a base that is the trained field
-            itself, a temperature that is not above 0, ``steps`` that is no whole number of at least
-            2, a negative coefficient, or an unknown reduction.
+        ConfigError: parts of the wrong kind or of different sizes, critics without a slope, a
+            base that is the trained field itself, a temperature that is not above 0, ``steps`` that
+            is no whole number of at least 2, a negative coefficient, or an unknown reduction.
         MissingKeyError, ShapeError: a batch that does not fit (in use).
 
     Example:
@@ -89,11 +88,10 @@ class BasicAdjointMatchingLoss(MemorylessLoss):
             name,
             temperature=temperature,
             steps=require_at_least("BasicAdjointMatchingLoss", "steps", steps, 2),
+            aggregation=aggregation,
             coefficient=coefficient,
             reduction=reduction,
         )
-        require_aggregation("BasicAdjointMatchingLoss", aggregation, critic)
-        self.aggregation = aggregation
 
     def per_sample(self, evaluated: EvaluatedBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """Cost minus scaled value, ``[*B, 1]``."""
@@ -109,5 +107,5 @@ class BasicAdjointMatchingLoss(MemorylessLoss):
             cost = cost + control_cost(v - base(x, i * h), memoryless_noise_scale(i * h, h))
             x = memoryless_step(x, v, each, i * h, h)
         x = x + h * base(x, 1 - h)
-        value = self.aggregation(self.critic.values(observation, x))
+        value = self.value(observation, x)
         return cost - value / self.temperature, {"cost": cost.mean(), "value": value.mean()}

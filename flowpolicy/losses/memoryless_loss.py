@@ -8,10 +8,16 @@ from tensordict import NestedKey
 from torch import Tensor, nn
 
 from flowpolicy.errors import ConfigError, require_positive, require_sizes_match
+from flowpolicy.functional.aggregation import Aggregation
 from flowpolicy.losses.base import Loss, Reduction
 from flowpolicy.modules.evaluated_batch import Critic, EvaluatedBatch
 from flowpolicy.modules.frozen import frozen, unfrozen
-from flowpolicy.modules.parts import require_critic, require_field
+from flowpolicy.modules.parts import (
+    require_aggregation,
+    require_critic,
+    require_differentiable,
+    require_field,
+)
 from flowpolicy.modules.target_network import TargetNetwork
 from flowpolicy.modules.velocity_field import VelocityField
 from flowpolicy.paths.draws import Draw
@@ -33,13 +39,14 @@ class MemorylessLoss(Loss):
         name: reported as ``loss_<name>``.
         temperature: ``eta``, above 0. A buffer, as the coefficient.
         steps: ``T``.
+        aggregation: over the ensemble.
         coefficient: the loss's factor.
         reduction: over the batch.
 
     Raises:
-        ConfigError: parts of the wrong kind or of different sizes, a base that is the trained field
-            itself, a temperature that is not above 0, ``steps`` that is no whole number of at least
-            1, a negative coefficient, or an unknown reduction.
+        ConfigError: parts of the wrong kind or of different sizes, critics without a slope, a
+            base that is the trained field itself, a temperature that is not above 0, ``steps`` that
+            is no whole number of at least 1, a negative coefficient, or an unknown reduction.
     """
 
     role = "field"
@@ -55,6 +62,7 @@ class MemorylessLoss(Loss):
         *,
         temperature: float,
         steps: int,
+        aggregation: Aggregation,
         coefficient: float,
         reduction: Reduction,
     ) -> None:
@@ -63,6 +71,7 @@ class MemorylessLoss(Loss):
         require_field(owner, "field", field)
         require_field(owner, "base", base)
         require_critic(owner, "critic", critic)
+        require_aggregation(owner, aggregation, critic)
         require_sizes_match(owner, field=field, base=base, critic=critic)
         if unfrozen(base) is field:
             raise ConfigError(
@@ -75,6 +84,8 @@ class MemorylessLoss(Loss):
         self.field = field
         self.base = frozen(base)
         self.critic = frozen(critic)
+        self.aggregation = aggregation
+        require_differentiable(owner, "critic", critic, self.value)
         # In a tuple: asked, not registered as a submodule.
         self._sde = (MemorylessSDE(field, end=unfrozen(base), steps=steps),)
 
@@ -92,6 +103,10 @@ class MemorylessLoss(Loss):
     def reads(self) -> tuple[NestedKey, ...]:
         """The observation."""
         return (self.tensor_keys.observation,)
+
+    def value(self, observation: Tensor, action: Tensor) -> Tensor:
+        """What the critics say, aggregated: ``[*B, O], [*B, A] -> [*B, 1]``."""
+        return self.aggregation(self.critic.values(observation, action))
 
     def draws(self) -> Mapping[NestedKey, Draw]:
         """The start and the steps' noises of each path."""

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 import flowpolicy as fp
+from tests.golden.readers_gaussian import stacked
 from tests.golden.record import CRITIC, HIDDEN, Record, Recorded
 
 MODULES = {
@@ -16,6 +17,11 @@ MODULES = {
     "behavior_field": "modules_actor_slow",
 }
 FLOW = {"loss_flow": "actor/flow_loss"}
+ADJOINT = {
+    "loss_adjoint": "actor/adj_loss",
+    "adjoint_mean": "actor/adj_mean",
+    "adjoint_max": "actor/adj_max",
+}
 
 
 def build(name: str, record: Record, **options: Any) -> fp.Agent:
@@ -50,28 +56,43 @@ def draws(record: Record, edits: int = 0) -> dict[str, int | Tensor]:
 
 def qam(name: str) -> Recorded:
     record = Record(name)
-    metrics = {
-        **CRITIC,
-        **FLOW,
-        "loss_adjoint": "actor/adj_loss",
-        "adjoint_mean": "actor/adj_mean",
-        "adjoint_max": "actor/adj_max",
-    }
+    metrics = {**CRITIC, **FLOW, **ADJOINT}
     return Recorded(build("qam", record), record, MODULES, draws(record), metrics)
 
 
 def qam_fql(name: str) -> Recorded:
-    base = qam(name)
-    record = base.record
+    record = Record(name)
     agent = build("qam_fql", record, alpha=record.config["fql_alpha"])
     modules = {**MODULES, "actor": "modules_one_step_actor"}
     metrics = {
-        **base.metrics,
+        **CRITIC,
+        **FLOW,
+        **ADJOINT,
         "distill_error": "actor/fql_distill_loss",
         "loss_dpg": "actor/fql_q_loss",
     }
     noise = {"noise": 3 + record.config["flow_steps"] + 1}
     return Recorded(agent, record, modules, {**draws(record), **noise}, metrics)
+
+
+def qam_edit(name: str) -> Recorded:
+    record = Record(name)
+    agent = build("qam_edit", record, edit_scale=record.config["edit_scale"])
+    modules = {**MODULES, "actor": "modules_edit_actor"}
+    modules["entropy_coefficient"] = "modules_edit_alpha"
+    last = 4 + record.config["flow_steps"]
+    noise = {"next_noise": stacked(record, 0, 1), "noise": stacked(record, last + 1, last + 2)}
+    metrics = {
+        **CRITIC,
+        **FLOW,
+        **ADJOINT,
+        "loss_dpg": "actor/edit_q_loss",
+        "loss_entropy": "actor/edit_entropy_loss",
+        "entropy_estimate": "actor/edit_entropy",
+        "entropy_coefficient": "actor/edit_alpha",
+        "loss_entropy_dual": "actor/edit_alpha_loss",
+    }
+    return Recorded(agent, record, modules, {**draws(record, edits=1), **noise}, metrics)
 
 
 def bam(name: str) -> Recorded:
@@ -85,4 +106,4 @@ def bam(name: str) -> Recorded:
     return Recorded(build("bam", record), record, MODULES, draws(record), metrics)
 
 
-READERS = {"bam": bam, "qam": qam, "qam_chunk5": qam, "qam_fql": qam_fql}
+READERS = {"bam": bam, "qam": qam, "qam_chunk5": qam, "qam_edit": qam_edit, "qam_fql": qam_fql}

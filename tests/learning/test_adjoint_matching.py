@@ -74,9 +74,9 @@ def train(loss: fp.Loss, updates: int) -> None:
 
 def trained(slope: float, updates: int) -> tuple[Corrected, fp.AdjointMatchingLoss]:
     field = Corrected()
-    loss = fp.AdjointMatchingLoss(
-        field, GaussianField(), LinearCritic(slope), temperature=1 / TAU, steps=STEPS
-    )
+    critic = LinearCritic(C)
+    loss = fp.AdjointMatchingLoss(field, GaussianField(), critic, temperature=1 / TAU, steps=STEPS)
+    critic.slope = slope  # critics without any are refused
     train(loss, updates)
     return field, loss
 
