@@ -7,6 +7,7 @@ from flowpolicy.agents.blend import Blend as Blend
 from flowpolicy.agents.cgql import cgql as cgql
 from flowpolicy.agents.cgql import cgql_linex as cgql_linex
 from flowpolicy.agents.cgql import cgql_mse as cgql_mse
+from flowpolicy.agents.dac import dac as dac
 from flowpolicy.agents.dsrl import dsrl as dsrl
 from flowpolicy.agents.fawac import fawac as fawac
 from flowpolicy.agents.fbrac import fbrac as fbrac
@@ -25,6 +26,7 @@ from flowpolicy.agents.qam import qam as qam
 from flowpolicy.agents.qam_edit import qam_edit as qam_edit
 from flowpolicy.agents.qam_fql import qam_fql as qam_fql
 from flowpolicy.agents.qc import qc as qc
+from flowpolicy.agents.qsm import qsm as qsm
 from flowpolicy.agents.rebrac import rebrac as rebrac
 from flowpolicy.agents.registry import RECIPES as RECIPES
 from flowpolicy.agents.registry import build as build

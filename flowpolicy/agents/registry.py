@@ -11,6 +11,7 @@ from flowpolicy.agents.bam import bam
 from flowpolicy.agents.bc import bc
 from flowpolicy.agents.blend import Blend
 from flowpolicy.agents.cgql import cgql, cgql_linex, cgql_mse
+from flowpolicy.agents.dac import dac
 from flowpolicy.agents.dsrl import dsrl
 from flowpolicy.agents.fawac import fawac
 from flowpolicy.agents.fbrac import fbrac
@@ -25,6 +26,7 @@ from flowpolicy.agents.qam import qam
 from flowpolicy.agents.qam_edit import qam_edit
 from flowpolicy.agents.qam_fql import qam_fql
 from flowpolicy.agents.qc import qc
+from flowpolicy.agents.qsm import qsm
 from flowpolicy.agents.rebrac import rebrac
 from flowpolicy.agents.rlpd import rlpd
 from flowpolicy.agents.sac import sac
@@ -40,6 +42,7 @@ from flowpolicy.functional import (
     unit_scale,
 )
 from flowpolicy.modules import FromCurrentObservation
+from flowpolicy.samplers import DDPMSampler, JumpSampler
 
 RECIPES: dict[str, Callable[..., Agent]] = {
     "bam": bam,
@@ -47,6 +50,7 @@ RECIPES: dict[str, Callable[..., Agent]] = {
     "cgql": cgql,
     "cgql_linex": cgql_linex,
     "cgql_mse": cgql_mse,
+    "dac": dac,
     "dsrl": dsrl,
     "fawac": fawac,
     "fbrac": fbrac,
@@ -61,6 +65,7 @@ RECIPES: dict[str, Callable[..., Agent]] = {
     "qam_edit": qam_edit,
     "qam_fql": qam_fql,
     "qc": qc,
+    "qsm": qsm,
     "rebrac": rebrac,
     "rlpd": rlpd,
     "sac": sac,
@@ -78,6 +83,7 @@ _BLENDS = {
 }
 
 NAMED_OPTIONS: dict[str, Mapping[str, Any]] = {
+    "sampler": {"ddpm": DDPMSampler, "jump": JumpSampler},
     "aggregation": {
         "first": first_value,
         "mean": mean_value,

@@ -12,6 +12,8 @@ from flowpolicy.functional.aggregation import first_value as first_value
 from flowpolicy.functional.aggregation import max_value as max_value
 from flowpolicy.functional.aggregation import mean_value as mean_value
 from flowpolicy.functional.aggregation import min_value as min_value
+from flowpolicy.functional.diffusion import clean_estimate as clean_estimate
+from flowpolicy.functional.diffusion import posterior_mean as posterior_mean
 from flowpolicy.functional.dual import dual as dual
 from flowpolicy.functional.expectile import expectile_error as expectile_error
 from flowpolicy.functional.gaussian import gaussian_log_prob as gaussian_log_prob
@@ -27,6 +29,9 @@ from flowpolicy.functional.memoryless import memoryless_step as memoryless_step
 from flowpolicy.functional.scale import Scale as Scale
 from flowpolicy.functional.scale import inverse_mean_abs as inverse_mean_abs
 from flowpolicy.functional.scale import unit_scale as unit_scale
+from flowpolicy.functional.score import QScoreError as QScoreError
+from flowpolicy.functional.score import ScoreError as ScoreError
+from flowpolicy.functional.score import noise_alignment as noise_alignment
 from flowpolicy.functional.squared_error import squared_error as squared_error
 from flowpolicy.functional.temporal_difference import td_error as td_error
 from flowpolicy.functional.temporal_difference import td_target as td_target

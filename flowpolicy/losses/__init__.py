@@ -7,6 +7,7 @@ from flowpolicy.losses.basic_adjoint_matching import (
     BasicAdjointMatchingLoss as BasicAdjointMatchingLoss,
 )
 from flowpolicy.losses.clone import CloneLoss as CloneLoss
+from flowpolicy.losses.critic_score import CriticScoreLoss as CriticScoreLoss
 from flowpolicy.losses.distill import DistillLoss as DistillLoss
 from flowpolicy.losses.dpg import DPGLoss as DPGLoss
 from flowpolicy.losses.dual import DualLoss as DualLoss
@@ -17,6 +18,7 @@ from flowpolicy.losses.latent_value import LatentValueLoss as LatentValueLoss
 from flowpolicy.losses.log_likelihood import LogLikelihoodLoss as LogLikelihoodLoss
 from flowpolicy.losses.memoryless_loss import MemorylessLoss as MemorylessLoss
 from flowpolicy.losses.next_action_penalty import NextActionPenalty as NextActionPenalty
+from flowpolicy.losses.noise_matching import NoiseMatchingLoss as NoiseMatchingLoss
 from flowpolicy.losses.noisy_value import NoisyValueLoss as NoisyValueLoss
 from flowpolicy.losses.sum import SumLoss as SumLoss
 from flowpolicy.losses.target_updater import PolyakUpdater as PolyakUpdater

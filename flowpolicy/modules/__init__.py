@@ -8,6 +8,7 @@ from flowpolicy.modules.density_actor import ModeActor as ModeActor
 from flowpolicy.modules.deterministic_actor import DeterministicActor as DeterministicActor
 from flowpolicy.modules.edit_actor import EditActor as EditActor
 from flowpolicy.modules.evaluated_batch import EvaluatedBatch as EvaluatedBatch
+from flowpolicy.modules.fourier_features import FourierFeatures as FourierFeatures
 from flowpolicy.modules.from_current_observation import (
     FromCurrentObservation as FromCurrentObservation,
 )
@@ -19,6 +20,7 @@ from flowpolicy.modules.gaussian_actor import GaussianActor as GaussianActor
 from flowpolicy.modules.gaussian_actor import TanhGaussianActor as TanhGaussianActor
 from flowpolicy.modules.keys import BatchKeys as BatchKeys
 from flowpolicy.modules.learned_coefficient import LearnedCoefficient as LearnedCoefficient
+from flowpolicy.modules.noise_predictor import NoisePredictor as NoisePredictor
 from flowpolicy.modules.noise_space_actor import NoiseSpaceActor as NoiseSpaceActor
 from flowpolicy.modules.noisy_actor import NoisyActor as NoisyActor
 from flowpolicy.modules.noisy_critic_ensemble import NoisyCriticEnsemble as NoisyCriticEnsemble

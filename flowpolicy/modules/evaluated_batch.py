@@ -17,16 +17,19 @@ from flowpolicy.modules.density_actor import DensityActor, ModeActor
 from flowpolicy.modules.frozen import frozen, unfrozen
 from flowpolicy.modules.gaussian import ActionDistribution
 from flowpolicy.modules.keys import BatchKeys, entry, next_key
+from flowpolicy.modules.noise_predictor import NoisePredictor
 from flowpolicy.modules.noisy_critic_ensemble import NoisyCriticEnsemble
 from flowpolicy.modules.scaled_action_critic import ScaledActionCritic
 from flowpolicy.modules.stochastic_actor import StochasticActor
 from flowpolicy.modules.target_network import TargetNetwork
 from flowpolicy.modules.value_network import ValueNetwork
 from flowpolicy.modules.velocity_field import VelocityField
+from flowpolicy.paths.affine import AffinePath
+from flowpolicy.paths.schedules import Schedule
 
 T = TypeVar("T")
 Critic = CriticEnsemble | NoisyCriticEnsemble | ScaledActionCritic | TargetNetwork
-Network = Actor | VelocityField | Critic | ValueNetwork
+Network = Actor | VelocityField | NoisePredictor | Critic | ValueNetwork
 
 
 class EvaluatedBatch:
@@ -104,7 +107,7 @@ class EvaluatedBatch:
         network = unfrozen(network)
         return self.read(type(network).__name__, next_key(self.keys.observation), network.obs_dim)
 
-    def action(self, network: Actor | VelocityField | Critic) -> Tensor:
+    def action(self, network: Actor | VelocityField | NoisePredictor | Critic) -> Tensor:
         """The action of the data, ``[*B, A]``, for ``network``."""
         network = unfrozen(network)
         return self.read(type(network).__name__, self.keys.action, network.act_dim)
@@ -222,12 +225,29 @@ class EvaluatedBatch:
 
         return self._once("next_action", actor, actor, compute, live=False)
 
+    def noisy_action(self, predictor: NoisePredictor, schedule: Schedule) -> Tensor:
+        """The data's action, mixed with noise by ``schedule`` at the batch's time, ``[*B, A]``."""
+        x0 = self.read(type(predictor).__name__, self.keys.x0, predictor.act_dim)
+        time = self.read(type(predictor).__name__, self.keys.time, 1)
+        return AffinePath(schedule).sample(x0, self.action(predictor), time).x_t
+
+    def noise_prediction(self, predictor: NoisePredictor, schedule: Schedule) -> Tensor:
+        """The noise that ``predictor`` finds in ``noisy_action``, ``[*B, A]``."""
+
+        def compute() -> Tensor:
+            x_t = self.noisy_action(predictor, schedule)
+            time = self.read(type(predictor).__name__, self.keys.time, 1)
+            return predictor.predict(self.observation(predictor), x_t, time)
+
+        what = f"noise_prediction at {self.keys.x0} and {self.keys.time}"
+        return self._once(what, predictor, schedule, compute, live=self._is_live(predictor))
+
     # -- at most once --------------------------------------------------------------------------
 
     def _is_live(self, module: nn.Module) -> bool:
         return id(module.trained if isinstance(module, Actor) else module) in self._live
 
-    def _key(self, what: str, first: nn.Module, second: nn.Module) -> tuple[object, ...]:
+    def _key(self, what: str, first: nn.Module, second: object) -> tuple[object, ...]:
         names = (self.keys.observation, self.keys.action, self.keys.noise)
         return (what, id(first), id(second), *names)
 
@@ -235,7 +255,7 @@ class EvaluatedBatch:
         self,
         what: str,
         first: nn.Module,
-        second: nn.Module,
+        second: object,
         compute: Callable[[], T],
         *,
         live: bool,

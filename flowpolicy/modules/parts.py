@@ -50,6 +50,13 @@ def require_noisy_critic(owner: str, name: str, value: object) -> None:
     _require(owner, name, value, needs, what=what, example="a NoisyCriticEnsemble")
 
 
+def require_predictor(owner: str, name: str, value: object) -> None:
+    """Refuse what predicts no noise."""
+    needs = ("predict", "steps", "obs_dim", "act_dim")
+    example = "a NoisePredictor(obs_dim, act_dim)"
+    _require(owner, name, value, needs, what="a noise predictor", example=example)
+
+
 def require_differentiable(
     owner: str, name: str, critic: Critic, values: Callable[[Tensor, Tensor], Tensor]
 ) -> None:

@@ -9,7 +9,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from flowpolicy.errors import require_positive
+from flowpolicy.errors import require_at_least, require_positive
 from flowpolicy.paths.draws import Law
 
 
@@ -127,3 +127,42 @@ class LogitNormalTime(Law):
         """``shape -> Tensor`` in (0, 1)."""
         normal = torch.randn(tuple(shape), dtype=dtype, device=device, generator=generator)
         return torch.sigmoid(self.mean + self.std * normal)
+
+
+@final
+@dataclass(frozen=True)
+class StepTime(Law):
+    r"""The times at which the steps of a diffusion start, every step alike.
+
+    .. math:: t = 1 - n/N,\qquad n \sim U\{1, \ldots, N\}
+
+    Args:
+        steps: ``N``.
+
+    Raises:
+        ConfigError: ``steps`` that is no whole number of at least 1.
+
+    Example:
+        >>> t = StepTime(4).sample((1000, 1), dtype=torch.float32, device=torch.device("cpu"))
+        >>> t.unique()
+        tensor([0.0000, 0.2500, 0.5000, 0.7500])
+
+    Source: Ho, Jain, Abbeel, "Denoising diffusion probabilistic models", 2020, arXiv 2006.11239.
+    """
+
+    steps: int
+
+    def __post_init__(self) -> None:
+        require_at_least("StepTime", "steps", self.steps, 1)
+
+    def sample(
+        self,
+        shape: Sequence[int],
+        *,
+        dtype: torch.dtype,
+        device: torch.device,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """``shape -> Tensor`` in [0, 1)."""
+        started = torch.randint(self.steps, tuple(shape), device=device, generator=generator)
+        return started.to(dtype) / self.steps

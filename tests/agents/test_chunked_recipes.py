@@ -29,6 +29,7 @@ def test_an_update_on_chunks(name) -> None:
     changed = batch.clone()
     changed["action"] = torch.where(valid, batch["action"], -batch["action"])
     of_data = {"loss_qvalue", "loss_flow", "loss_log_likelihood", "loss_clone"}
+    of_data |= {"loss_denoise", "loss_score"}
     keys = of_data & set(expected.keys())
     for key in keys:
         assert torch.equal(agent.loss(changed)[key], expected[key])

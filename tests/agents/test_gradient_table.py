@@ -17,6 +17,7 @@ DPG = {"loss_dpg": {"actor"}}
 ACTOR = {"loss_distill": {"actor"}} | DPG
 LIKELY = {"loss_log_likelihood": {"actor"}}
 ENTROPY = {"loss_entropy": {"actor"}, "loss_entropy_dual": {"entropy_coefficient"}} | DPG
+DIFFUSION = {"loss_denoise": {"predictor"}, "loss_score": {"predictor"}}
 TRAINS: dict[str, dict[str, set[str]]] = {
     "bam": CRITIC | COPY | {"loss_basic_adjoint": {"field"}},
     "bc": LIKELY,
@@ -24,6 +25,9 @@ TRAINS: dict[str, dict[str, set[str]]] = {
     "cgql_linex": CRITIC | CLONE | {"loss_noisy_value": {"critic"}},
     "cgql_mse": CRITIC | CLONE | {"loss_noisy_value": {"critic"}},
     "dsrl": CRITIC | CLONE | ENTROPY | {"loss_latent_value": {"latent_critic"}},
+    "dac": CRITIC | DIFFUSION,
+    "qsm": CRITIC | DIFFUSION,
+    "qsm+jump": CRITIC | DIFFUSION,
     "fawac": CRITIC | CLONE | {"loss_value": {"value"}},
     "fbrac": CRITIC | CLONE | {"loss_dpg": {"field"}},
     "fedit": CRITIC | CLONE | ENTROPY,
@@ -75,6 +79,10 @@ ASKED: dict[str, dict[str, int]] = {
         "latent_critic": 2,
         "target": 1,
     },
+    # the predictor: once for both of its losses, and at every step
+    "dac": {"predictor": 1 + STEPS, "critic": 1, "target": 2},
+    "qsm": {"predictor": 1 + STEPS, "critic": 1, "target": 2},
+    "qsm+jump": {"predictor": 1 + STEPS, "critic": 1, "target": 2},
     # the target: next action, data action; the weight asks nobody anew
     "fawac": {"field": 1 + STEPS, "critic": 1, "target": 2, "value": 1},
     # the field: once to be trained, and at every step of every action that a flow generates
@@ -170,6 +178,7 @@ def test_no_network_is_asked_twice(variant, monkeypatch) -> None:
     counted(fp.TanhGaussianActor, "distribution")
     counted(fp.CriticEnsemble, "values")
     counted(fp.NoisyCriticEnsemble, "values_at")
+    counted(fp.NoisePredictor, "predict")
     counted(fp.ValueNetwork, "values")
     agent.update(batch_for(agent))
     assert dict(calls) == ASKED[variant]

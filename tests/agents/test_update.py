@@ -131,7 +131,7 @@ def test_a_policy_acts_without_gradient(variant) -> None:
 def test_some_updates_lower_the_loss_of_a_clone_or_else_of_the_critic(variant) -> None:
     agent = small(variant, lr=1e-2)
     batch = batch_for(agent, size=32)
-    names = ("loss_flow", "loss_qvalue", "loss_log_likelihood")
+    names = ("loss_flow", "loss_denoise", "loss_qvalue", "loss_log_likelihood")
     name = next(name for name in names if name in agent.loss.out_keys)
     first = agent.update(batch)[name]
     for _ in range(60):

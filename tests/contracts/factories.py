@@ -24,12 +24,13 @@ from flowpolicy.checkpoint.policy import DeployedPolicy
 OBS, ACT = 3, 2
 HIDDEN = (8,)
 PARTS = (
-    *("field", "slow", "actor", "critic", "target", "value", "coefficient", "noisy"),
+    *("field", "slow", "actor", "critic", "target", "value", "coefficient", "noisy", "predictor"),
     *("gaussian", "squashed", "deterministic", "slow_deterministic", "edit", "behavior"),
     "latent",
 )
 SHAPES = [(), (4,), (2, 3)]
 BOTH = ("actor", "flow")
+MILD = fp.LinearBetaSchedule(0.1, 1.0)  # whose first estimate of the action stays in the box
 
 
 class Parts:
@@ -45,7 +46,6 @@ class Parts:
             self.critic = fp.CriticEnsemble(OBS, ACT, HIDDEN, size=2)
             self.target = fp.TargetNetwork(self.critic)
             self.value = fp.ValueNetwork(OBS, HIDDEN)
-            self.noisy = fp.NoisyCriticEnsemble(OBS, ACT, HIDDEN, size=2)
             self.coefficient = fp.LearnedCoefficient(2.0)
             self.best_of = fp.BestOf(self.flow, self.critic, n=4)
             self.gaussian = fp.GaussianActor(OBS, ACT, HIDDEN)
@@ -56,6 +56,8 @@ class Parts:
             self.latent = fp.CriticEnsemble(OBS, ACT, HIDDEN, size=2)
             self.edited = fp.EditActor(self.flow, self.edit, scale=0.5)
             self.behavior = fp.VelocityField(OBS, ACT, HIDDEN)
+            self.noisy = fp.NoisyCriticEnsemble(OBS, ACT, HIDDEN, size=2)
+            self.predictor = fp.NoisePredictor(OBS, ACT, HIDDEN, steps=3)
         self.networks = nn.ModuleDict({name: getattr(self, name) for name in PARTS})
         with torch.no_grad():  # a target that differs from its source, biases that are not zero
             for parameter in self.networks.parameters():
@@ -94,6 +96,7 @@ FACTORIES: dict[type, dict[str, Callable[[Parts], Any]]] = {
     fp.GaussianNoise: {"": lambda _: fp.GaussianNoise()},
     fp.UniformTime: {"": lambda _: fp.UniformTime()},
     fp.BetaTime: {"": lambda _: fp.BetaTime(1.0, 1.5), "late": lambda _: fp.BetaTime(3.0, 0.5)},
+    fp.StepTime: {"": lambda _: fp.StepTime(100_000)},
     fp.LogitNormalTime: {
         "": lambda _: fp.LogitNormalTime(),
         "early": lambda _: fp.LogitNormalTime(-1.0, 0.5),
@@ -123,6 +126,8 @@ FACTORIES: dict[type, dict[str, Callable[[Parts], Any]]] = {
             guide=fp.at_their_time,
         ),
     },
+    fp.DDPMSampler: {"": lambda p: fp.DDPMSampler(p.predictor, schedule=MILD)},
+    fp.JumpSampler: {"": lambda p: fp.JumpSampler(p.predictor, schedule=MILD)},
     DeployedPolicy: {
         "": lambda p: DeployedPolicy(p.actor, observation_std=torch.full((OBS,), 2.0))
     },
@@ -260,6 +265,15 @@ FACTORIES: dict[type, dict[str, Callable[[Parts], Any]]] = {
         "": lambda p, **kw: fp.NoisyValueLoss(p.noisy, p.target, **kw),
         "linex": lambda p, **kw: fp.NoisyValueLoss(
             p.noisy, p.target, error=fp.LinexError(0.5), **kw
+        ),
+    },
+    fp.NoiseMatchingLoss: {"": lambda p, **kw: fp.NoiseMatchingLoss(p.predictor, **kw)},
+    fp.CriticScoreLoss: {
+        "qsm": lambda p, **kw: fp.CriticScoreLoss(
+            p.predictor, p.target, error=fp.QScoreError(0.5), **kw
+        ),
+        "dac": lambda p, **kw: fp.CriticScoreLoss(
+            p.predictor, p.target, error=fp.noise_alignment, **kw
         ),
     },
     fp.ValueLoss: {"": lambda p, **kw: fp.ValueLoss(p.value, p.target, **kw)},

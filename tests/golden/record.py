@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,9 @@ class Record:
     def network(self, kind: str, module: str) -> list[Tensor]:
         """A recorded network layer by layer; ``kind`` is params, grads or after."""
         prefix = f"{kind}/{module}/"
+        if f"{prefix}FourierFeatures_0/kernel" in self.arrays:  # a noise predictor, of three parts
+            perceptrons = [self.network(kind, f"{module}/MLP_{i}") for i in range(2)]
+            return [self.tensor(f"{prefix}FourierFeatures_0/kernel"), *chain(*perceptrons)]
         names = {key.removeprefix(prefix) for key in self.arrays if key.startswith(prefix)}
         if names == {"log_value"}:
             return [self.tensor(f"{prefix}log_value")]
@@ -132,7 +136,12 @@ def layers_of(network: nn.Module) -> list[nn.Parameter]:
     if isinstance(network, fp.LearnedCoefficient):
         return [network.log_value]
     kinds = (nn.Linear, nn.LayerNorm, StackedLinear, StackedLayerNorm)
-    return [p for m in network.modules() if isinstance(m, kinds) for p in (m.weight, m.bias)]
+    return [
+        p
+        for m in network.modules()
+        if isinstance(m, (*kinds, fp.FourierFeatures))
+        for p in m.parameters()
+    ]
 
 
 def load(network: nn.Module, tensors: list[Tensor]) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from tests.golden import (
     readers_adjoint,
+    readers_diffusion,
     readers_flow,
     readers_gaussian,
     readers_guided,
@@ -20,6 +21,7 @@ from tests.golden.record import Recorded, layers_of, load_agent, target_of
 
 READERS = {
     **readers_adjoint.READERS,
+    **readers_diffusion.READERS,
     **readers_flow.READERS,
     **readers_gaussian.READERS,
     **readers_guided.READERS,

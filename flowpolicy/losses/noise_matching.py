@@ -1,0 +1,92 @@
+"""Cloning the data with a diffusion."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import final
+
+from tensordict import NestedKey
+from torch import Tensor, nn
+
+from flowpolicy.functional.squared_error import squared_error
+from flowpolicy.losses.base import Loss, Reduction
+from flowpolicy.modules.evaluated_batch import EvaluatedBatch
+from flowpolicy.modules.noise_predictor import NoisePredictor
+from flowpolicy.modules.parts import require_predictor
+from flowpolicy.paths.diffusion import VP_SCHEDULE
+from flowpolicy.paths.draws import Draw, GaussianNoise, Law
+from flowpolicy.paths.schedules import Schedule
+from flowpolicy.paths.times import StepTime
+
+
+@final
+class NoiseMatchingLoss(Loss):
+    r"""Regresses a noise predictor on the noise that was mixed into the data's action.
+
+    .. math::
+        L = c\,\Big\langle \tfrac1A \big\|\epsilon_\psi(s, x_t, t) - x_0\big\|^2\Big\rangle_B,\qquad
+        x_t = \alpha_t\,a + \sigma_t\,x_0,\quad x_0 \sim \mathcal N(0, I)
+
+    The mean over the action dimensions. Trains the predictor. Reads ``observation`` ``[*B, O]``,
+    ``action`` ``[*B, A]``, and where present ``x0`` ``[*B, A]`` and ``time`` ``[*B, 1]``.
+
+    Args:
+        predictor: of the noise.
+        schedule: the shares of data and noise.
+        time: the law of ``t``; uniform over the predictor's steps where ``None``.
+        coefficient: ``c``.
+        reduction: over the batch.
+        name: reported as ``loss_<name>``.
+
+    Raises:
+        ConfigError: what predicts no noise, a negative coefficient, or an unknown reduction.
+        MissingKeyError, ShapeError: a batch that does not fit (in use).
+
+    Example:
+        >>> import torch
+        >>> import flowpolicy as fp
+        >>> from tensordict import TensorDict
+        >>> loss = fp.NoiseMatchingLoss(fp.NoisePredictor(3, 2, hidden=(16,), steps=10))
+        >>> batch = TensorDict(
+        ...     observation=torch.randn(8, 3), action=torch.zeros(8, 2), batch_size=[8]
+        ... )
+        >>> loss(batch)["loss_denoise"].backward()
+
+    Source: Ho, Jain, Abbeel, "Denoising diffusion probabilistic models", 2020, arXiv 2006.11239.
+    """
+
+    role = "predictor"
+    of_data_action = True
+
+    def __init__(
+        self,
+        predictor: NoisePredictor,
+        *,
+        schedule: Schedule = VP_SCHEDULE,
+        time: Law | None = None,
+        coefficient: float = 1.0,
+        reduction: Reduction = "mean",
+        name: str = "denoise",
+    ) -> None:
+        super().__init__(name, coefficient=coefficient, reduction=reduction)
+        require_predictor("NoiseMatchingLoss", "predictor", predictor)
+        self.predictor = predictor
+        self.schedule = schedule
+        self.time = StepTime(predictor.steps) if time is None else time
+
+    @property
+    def network(self) -> nn.Module:
+        """The predictor."""
+        return self.predictor
+
+    def draws(self) -> Mapping[NestedKey, Draw]:
+        """The noise and the time."""
+        return {
+            self.tensor_keys.x0: Draw((self.predictor.act_dim,), GaussianNoise()),
+            self.tensor_keys.time: Draw((1,), self.time),
+        }
+
+    def per_sample(self, evaluated: EvaluatedBatch) -> tuple[Tensor, dict[str, Tensor]]:
+        """The squared error of the noise, ``[*B, 1]``."""
+        x0 = evaluated.read("NoiseMatchingLoss", self.tensor_keys.x0, self.predictor.act_dim)
+        return squared_error(evaluated.noise_prediction(self.predictor, self.schedule), x0), {}
