@@ -2,7 +2,7 @@ r"""Implicit flow Q-learning.
 
 .. math::
     L_V &= \big\langle |\kappa - \mathbb 1[q < V(s)]|\,(q - V(s))^2 \big\rangle_B,\qquad
-        q = \min_k \bar Q_k(s, a) \\
+        q = \mathrm{agg}_k\, \bar Q_k(s, a) \\
     L_Q &= \Big\langle \sum_k
         \big(Q_k(s, a) - r - \gamma^n (1 - \text{terminated})\, V(s')\big)^2 \Big\rangle_B \\
     L_\text{flow} &= \big\langle \tfrac1A \|v_\theta(s, x_t, t) - (a - x_0)\|^2 \big\rangle_B \\
@@ -16,6 +16,9 @@ the authors' code; Kostrikov, Nair, Levine, "Offline reinforcement learning with
 Q-learning", 2021, arXiv 2110.06169; Hansen-Estruch et al., "IDQL", 2023, arXiv 2304.10573.
 
 Differences from the authors' code: the policy takes any batch of observations, theirs a single one.
+The version in the released code of arXiv 2601.14234 is ``critics=10`` with
+``aggregation=Pessimistic(0.5)``; it averages over the critics where this sums, a factor that Adam
+removes, and leaves invalid chunks in the value's loss.
 """
 
 from __future__ import annotations
@@ -27,7 +30,7 @@ import torch
 
 from flowpolicy.agents.agent import Agent
 from flowpolicy.agents.horizon import chunk_width
-from flowpolicy.functional import min_value
+from flowpolicy.functional import Aggregation, min_value
 from flowpolicy.losses import ExpectileLoss, FlowMatchingLoss, TDLoss
 from flowpolicy.modules import CriticEnsemble, TargetNetwork, ValueNetwork, VelocityField
 from flowpolicy.samplers import BestOf, EulerSampler
@@ -43,6 +46,7 @@ def ifql(
     critics: int = 2,
     expectile: float = 0.9,
     proposals: int = 32,
+    aggregation: Aggregation = min_value,
     discount: float = 0.99,
     tau: float = 0.005,
     lr: float = 3e-4,
@@ -58,6 +62,7 @@ def ifql(
         critics: the number of critics.
         expectile: ``kappa`` of the state value, in (0, 1).
         proposals: ``N``, how many actions the critics choose from.
+        aggregation: of the target critics that the state value is regressed on.
         discount: per environment step.
         tau: speed of the target critics.
         lr: Adam's learning rate.
@@ -78,7 +83,7 @@ def ifql(
         losses=[
             # The authors sum over the critics where TDLoss averages.
             TDLoss(critic, next_value=value, discount=discount, coefficient=critic.size),
-            ExpectileLoss(value, target, expectile=expectile, aggregation=min_value),
+            ExpectileLoss(value, target, expectile=expectile, aggregation=aggregation),
             FlowMatchingLoss(field),
         ],
         optimizer=partial(torch.optim.Adam, lr=lr, fused=True),
