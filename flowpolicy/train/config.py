@@ -152,11 +152,6 @@ class TrainConfig:
             online_steps=self.online_steps,
             batch_size=self.batch_size,
         )
-        if self.horizon > 1:
-            raise ConfigError(
-                f"horizon {self.horizon} and online_steps {self.online_steps} exclude each other: "
-                "online steps are single actions; set horizon to 1"
-            )
 
     def _refuse_impossible_chunks(self) -> None:
         if self.horizon == 1:

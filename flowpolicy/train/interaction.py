@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import Any, final
 
 import numpy as np
 import torch
-from tensordict import TensorDict, TensorDictBase
+from tensordict import TensorDictBase
 from tensordict.nn import TensorDictModuleBase
 from torch import Tensor
 from torchrl.collectors import Collector
 from torchrl.envs import EnvBase, StepCounter, TransformedEnv
 
 from flowpolicy import envs
-from flowpolicy.data import Dataset, DatasetInfo, transforms
+from flowpolicy.data import Dataset
 from flowpolicy.data.layout import Key
 from flowpolicy.envs.names import is_single_task
-from flowpolicy.errors import ConfigError, DataError
+from flowpolicy.errors import DataError
 from flowpolicy.modules import Actor
 from flowpolicy.train.online import Explore
+from flowpolicy.train.stages import as_batch, passed, stages_of
 
 STEP_KEYS: tuple[Key, ...] = (
     "observation",
@@ -32,7 +32,7 @@ STEP_KEYS: tuple[Key, ...] = (
     ("next", "truncated"),
     ("next", "done"),
 )
-"""What one environment step gives, with its ``episode``; n-step data have one entry more."""
+"""What one environment step gives besides its ``episode``."""
 
 
 @final
@@ -40,8 +40,10 @@ class Interaction:
     """Steps an environment with TorchRL's collector and makes rows of the data's kind.
 
     A row has the data's entries, its observations their scale, its reward their timing, and
-    episodes are numbered on from theirs. Where the data are n-step windows, a row appears when its
-    window is full: with the same meaning as in :func:`~flowpolicy.data.transforms.n_step`.
+    episodes are numbered on from theirs. Where the data are n-step windows or chunks, a row appears
+    when it is complete, with the same meaning as in the data, see
+    :func:`~flowpolicy.train.stages.stages_of`. Chunks of actions are played to their end or to that
+    of the episode.
 
     Args:
         env: Name of the environment.
@@ -56,9 +58,6 @@ class Interaction:
     Attributes:
         steps: Environment steps so far.
         episode: Number of the current episode.
-
-    Raises:
-        ConfigError: The data have entries that an environment does not give.
     """
 
     def __init__(
@@ -73,25 +72,19 @@ class Interaction:
         observation_mean: Tensor | None = None,
         observation_std: Tensor | None = None,
     ) -> None:
-        entries = dataset.entries()
-        known = {*STEP_KEYS, "episode", "steps_to_next_obs"}
-        if surplus := [key for key in entries if key not in known]:
-            raise ConfigError(
-                f"online steps cannot be joined with {dataset.info.name!r}: the data have "
-                f"{surplus[0]!r}, which no environment gives; load them without it"
-            )
         self._env = env
         self._seed = seed
         self._limit = max_episode_steps
         self._timing = dataset.info.success_timing
         self._mean = 0.0 if observation_mean is None else observation_mean
         self._std = 1.0 if observation_std is None else observation_std
-        self._acting = _Acting(actor, generator)
-        self._windows = _Windows(dataset.info)
+        self._acting = _Acting(actor, generator, dataset.info.horizon)
+        self._dataset = dataset
+        self._stages = stages_of(dataset)
         self._collector: Collector | None = None
         self._frames: Iterator[TensorDictBase] = iter(())
         self.steps = 0
-        self.episode = int(entries["episode"].max()) + 1
+        self.episode = int(dataset.entries()["episode"].max()) + 1
 
     def step(self, explore: Explore) -> TensorDictBase | None:
         """One step with the action that ``explore`` chooses.
@@ -104,7 +97,7 @@ class Interaction:
         """
         if self._collector is None:
             self._start()
-        self._acting.explore = explore
+        self._acting.use(explore)
         frame = next(self._frames)
         self.steps += 1
         row = {key: frame[key] for key in STEP_KEYS}
@@ -117,10 +110,11 @@ class Interaction:
         for key in ("observation", ("next", "observation")):
             row[key] = (row[key] - self._mean) / self._std
         row["episode"] = torch.full((1,), self.episode)
-        rows = self._windows.add(row)
         if row["next", "done"].any():
             self.episode += 1
-        return rows
+            self._acting.forget()
+        rows = passed(self._stages, row)
+        return as_batch(rows) if rows else None
 
     def state(self) -> dict[str, Tensor]:
         """The counters, for a checkpoint; the simulator's own state is not among them."""
@@ -131,7 +125,8 @@ class Interaction:
         self.close()
         self.steps = int(state["steps"])
         self.episode = int(state["episode"]) + 1
-        self._windows.clear()
+        self._stages = stages_of(self._dataset)
+        self._acting.forget()
 
     def close(self) -> None:
         """Lets go of the environment."""
@@ -171,63 +166,34 @@ def online_env(name: str, *, timing: str | None, max_episode_steps: int | None) 
 
 
 class _Acting(TensorDictModuleBase):
-    """Observation to action, with the weights that the actor has at that moment."""
+    """Observation to action, with the weights that the actor has when it is asked."""
 
-    explore: Explore
-
-    def __init__(self, actor: Actor, generator: torch.Generator) -> None:
+    def __init__(self, actor: Actor, generator: torch.Generator, horizon: int) -> None:
         super().__init__()
         self.in_keys, self.out_keys = ["observation"], ["action"]
         # Not registered: the collector must not copy the weights.
         self.__dict__["_actor"] = actor
         self._generator = generator
+        self._horizon = horizon
+        self._explore: Explore | None = None
+        self._waiting: deque[Tensor] = deque()
+
+    def use(self, explore: Explore) -> None:
+        """From now on ``explore`` chooses; what another had chosen is dropped."""
+        if explore is not self._explore:
+            self.forget()
+        self._explore = explore
+
+    def forget(self) -> None:
+        """Drops what is left of a chunk."""
+        self._waiting.clear()
 
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
-        actor: Actor = self.__dict__["_actor"]
-        observation = tensordict["observation"]
-        like = next(actor.parameters())
-        with torch.no_grad():
-            action = self.explore(actor, observation.to(like), self._generator)
-        return tensordict.set("action", action.to(observation))
-
-
-class _Windows:
-    """Single steps in, rows out: the steps themselves, or windows of ``n`` of them."""
-
-    def __init__(self, info: DatasetInfo) -> None:
-        self._info = info
-        self._recent: deque[dict[Key, Tensor]] = deque(maxlen=info.n_step)
-
-    def add(self, row: dict[Key, Tensor]) -> TensorDictBase | None:
-        if self._info.n_step == 1:
-            return _as_rows(row)
-        self._recent.append(row)
-        ended = bool(row["next", "done"].any())
-        solved = bool(row["next", "terminated"].any())
-        full = len(self._recent) == self._info.n_step
-        rows = self._windows() if solved or full else None
-        if ended:
-            self.clear()
-        return rows
-
-    def clear(self) -> None:
-        self._recent.clear()
-
-    def _windows(self) -> TensorDictBase:
-        """The windows that end with the newest step: all of them after a success, else one."""
-        info = self._info
-        steps = {key: torch.cat([row[key] for row in self._recent]) for key in self._recent[0]}
-        with warnings.catch_warnings():  # that the other rows are dropped: their turn comes
-            warnings.simplefilter("ignore")
-            windows = transforms.n_step(
-                Dataset(steps, source="online steps"), info.n_step, info.discount or 1.0
-            )
-        return windows.take(torch.arange(len(windows)))
-
-
-def _as_rows(entries: Mapping[Key, Tensor]) -> TensorDictBase:
-    count = len(entries["episode"])
-    rows = TensorDict({"next": TensorDict(batch_size=[count])}, batch_size=[count])
-    for key, values in entries.items():
-        rows[key] = values
-    return rows
+        if not self._waiting and self._explore is not None:
+            actor: Actor = self.__dict__["_actor"]
+            observation = tensordict["observation"]
+            like = next(actor.parameters())
+            with torch.no_grad():
+                chosen = self._explore(actor, observation.to(like), self._generator)
+            self._waiting.extend(chosen.to(observation).chunk(self._horizon, dim=-1))
+        return tensordict.set("action", self._waiting.popleft())

@@ -15,6 +15,7 @@ from flowpolicy.data import Dataset
 from flowpolicy.errors import ConfigError
 from flowpolicy.evaluate import environments
 from flowpolicy.train.config import TrainConfig
+from flowpolicy.train.interaction import STEP_KEYS
 
 
 def load_dataset(
@@ -81,8 +82,23 @@ def require_environment(config: TrainConfig, dataset: Dataset) -> None:
                 f"the {what} of {dataset.info.name!r} have {width} components, those of {name} "
                 f"{space.shape[0]}; evaluate in the environment that the data are of"
             )
-    info, bounds = dataset.info, env.unwrapped.action_space
-    if config.online_steps and info.action_low is not None and info.action_high is not None:
+    if config.online_steps:
+        _require_steps_like(dataset, name, env.unwrapped.action_space)
+
+
+KNOWN = (*STEP_KEYS, "episode", "steps_to_next_obs", "valid", ("next", "action"))
+"""The entries that online steps can be given."""
+
+
+def _require_steps_like(dataset: Dataset, name: str, bounds: Any) -> None:
+    """Refuses data that online steps cannot be joined with."""
+    info = dataset.info
+    if surplus := [key for key in dataset.entries() if key not in KNOWN]:
+        raise ConfigError(
+            f"online steps cannot be joined with {info.name!r}: the data have {surplus[0]!r}, "
+            "which no environment gives; load them without it"
+        )
+    if info.action_low is not None and info.action_high is not None:
         low, high = bounds.low.tolist(), bounds.high.tolist()
         if (low, high) != (list(info.action_low), list(info.action_high)):
             raise ConfigError(

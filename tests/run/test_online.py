@@ -103,20 +103,70 @@ def test_observations_have_the_scale_of_the_data(data):
         torch.testing.assert_close(other["action"], one["action"])
 
 
+TRANSFORMS = {
+    "n-step": lambda data: transforms.n_step(data, n=3, discount=0.9),
+    "chunks": lambda data: transforms.chunk(data, horizon=3, discount=0.9),
+    "next action": transforms.with_next_action,
+    "n-step with next action": lambda data: transforms.n_step(
+        transforms.with_next_action(data), n=3, discount=0.9
+    ),
+    "chunks with next action": lambda data: transforms.with_next_action(
+        transforms.chunk(data, horizon=3, discount=0.9)
+    ),
+}
+
+
 @pytest.mark.parametrize("limit", [None, 7])
-def test_windows_are_those_of_the_transform(data, limit):
-    single = torch.cat(played(interaction_of(data, max_episode_steps=limit), 40, uniform_action))
-    three = transforms.n_step(data, n=3, discount=0.9)
-    made = played(interaction_of(three, max_episode_steps=limit), 40, uniform_action)
-    windows = torch.cat([each for each in made if each is not None])
-    # The steps of the last episode, which has not ended, would give fewer windows: they do so
-    # here as well, because those that are not full yet have not appeared.
-    expected = transforms.n_step(Dataset.from_tensordict(single), n=3, discount=0.9)
-    assert len(expected) > 5
-    expected = expected.take(torch.arange(len(expected)))
-    assert set(windows.keys(True, True)) == set(expected.keys(True, True))
-    for key in windows.keys(True, True):
-        torch.testing.assert_close(windows[key], expected[key])
+@pytest.mark.parametrize("name", TRANSFORMS)
+@pytest.mark.filterwarnings("ignore:(n_step|chunk). .*of the rows")
+def test_rows_are_those_of_the_transform(data, name, limit):
+    """The same environment and forces, told as single steps and as what the data are made of."""
+    transform = TRANSFORMS[name]
+    forces = torch.rand(40, 1, generator=generator(3)) * 2 - 1
+
+    def collected(kind: Dataset):
+        interaction = interaction_of(kind, max_episode_steps=limit)
+        waiting = iter(forces)
+        horizon = kind.info.horizon
+
+        def explore(*_):  # the same force at every step, whatever is left of a chunk
+            interaction._acting.forget()
+            return next(waiting).expand(horizon)
+
+        made = []
+        for _ in range(40):
+            interaction._acting.forget()
+            made.append(interaction.step(explore))
+        interaction.close()
+        return torch.cat([each for each in made if each is not None])
+
+    recorded = transform(Dataset.from_tensordict(collected(data)))
+    rows = collected(transform(data))
+    # What the future must complete has not appeared: the last next actions are not known.
+    assert len(recorded) - 6 <= len(rows) <= len(recorded)
+    assert len(rows) > 5
+    expected = recorded.take(torch.arange(len(rows)))
+    assert set(rows.keys(True, True)) == set(expected.keys(True, True))
+    for key in rows.keys(True, True):
+        torch.testing.assert_close(rows[key], expected[key])
+
+
+def test_chunks_are_played_to_their_end_or_the_episodes(data):
+    chunks = transforms.chunk(data, horizon=3, discount=0.9)
+    asked = []
+
+    def explore(*_):
+        asked.append(len(asked))
+        return torch.tensor([0.1, 0.2, 0.3])
+
+    interaction = interaction_of(chunks, max_episode_steps=4)
+    seen = []
+    for _ in range(8):
+        interaction.step(explore)
+        seen.append(round(float(interaction._stages[0]._recent[-1]["action"]), 1))
+    interaction.close()
+    assert seen == [0.1, 0.2, 0.3, 0.1] * 2
+    assert len(asked) == 4
 
 
 def test_rewards_have_the_timing_of_the_data():
@@ -144,10 +194,11 @@ def test_what_is_not_finite_is_refused(data, monkeypatch):
     interaction.close()
 
 
-def test_data_that_an_environment_cannot_go_on_with_are_refused(data):
+def test_data_that_an_environment_cannot_go_on_with_are_refused(data, out):
     more = Dataset({**data.entries(), "weight": torch.ones(len(data), 1)}, data.info)
     with pytest.raises(ConfigError, match="the data have 'weight', which no environment gives"):
-        interaction_of(more)
+        train(SHORT, out, dataset=more, progress=False)
+    assert not out.exists()
 
 
 # --- buffers -------------------------------------------------------------------------------------
@@ -232,7 +283,6 @@ def test_a_warm_up_has_no_updates(data):
             "from 2 equal parts: batch_size must be a multiple of that, got 7",
         ),
         ({"online_protocol": "qam"}, "no update in its first 5000 online steps: .*, got 30"),
-        ({"horizon": 2}, "horizon 2 and online_steps 30 exclude each other"),
         ({"online_steps": -1}, "online_steps must be at least 0, got -1"),
         ({"online_steps": 0, "offline_steps": 0}, "offline_steps must be at least 1 without"),
     ],
@@ -273,14 +323,25 @@ def test_balanced_learning_starts_without_an_offline_phase(data, out):
     assert [(r["step"], r["env_steps"]) for r in rows(folder.evaluations)] == [("4", "6")]
 
 
-@pytest.mark.parametrize("agent", ["ifql", "flow_bc"])
-def test_other_agents_go_online_too(data, out, agent):
-    options = {**SHORT.options, **({"proposals": 4} if agent == "ifql" else {})}
+@pytest.mark.parametrize(
+    ("agent", "options", "horizon"),
+    [
+        ("ifql", {**SHORT.options, "proposals": 4}, 1),
+        ("flow_bc", SHORT.options, 3),
+        ("rebrac", {"hidden": (16, 16)}, 1),
+    ],
+)
+def test_other_agents_go_online_too(data, out, agent, options, horizon):
     config = SHORT.replace(
-        agent=agent, options=options, online_steps=5, normalize_observations=True
+        agent=agent,
+        options=options,
+        horizon=horizon,
+        online_steps=10,
+        log_every=10,
+        normalize_observations=True,
     )
     folder = train(config, out, dataset=data, progress=False)
-    assert rows(folder.evaluations)[-1]["env_steps"] == "5"
+    assert rows(folder.evaluations)[-1]["env_steps"] == "10"
 
 
 def test_the_curve_shows_where_it_went_online(online_run, data, out):

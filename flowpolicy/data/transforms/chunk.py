@@ -76,6 +76,27 @@ def chunk(dataset: Dataset, horizon: int = 5, discount: float = 0.99) -> Dataset
             f"chunk: no chunk of {horizon} steps fits into {dataset.info.name!r}, whose longest "
             f"episode has {longest} steps. Choose a smaller horizon."
         )
+    chunks = cut_chunks(dataset, horizon, discount)
+    count = len(chunks)
+    invalid = count - int(chunks.entries()["valid"].sum())
+    if 2 * invalid > count:
+        warnings.warn(
+            f"chunk: {invalid / count:.0%} of the rows of {dataset.info.name!r} teach no action, "
+            f"because fewer than {horizon} steps follow them in their episode; a smaller horizon "
+            "uses more",
+            stacklevel=2,
+        )
+    return chunks
+
+
+def cut_chunks(dataset: Dataset, horizon: int, discount: float) -> Dataset:
+    """What :func:`chunk` gives, of data that were checked before.
+
+    Args:
+        dataset: at least ``horizon`` single steps, of however many episodes.
+        horizon: ``h``, the number of steps in a chunk.
+        discount: the discount per step.
+    """
     entries = dataset.entries()
     count = len(dataset) - horizon + 1
     episode = entries["episode"]
@@ -90,14 +111,6 @@ def chunk(dataset: Dataset, horizon: int = 5, discount: float = 0.99) -> Dataset
         total += torch.where(inside, discount**k * reward[step].double(), 0.0)
         succeeded |= inside & success[step]
         last += inside
-    invalid = count - int(inside.sum())
-    if 2 * invalid > count:
-        warnings.warn(
-            f"chunk: {invalid / count:.0%} of the rows of {dataset.info.name!r} teach no action, "
-            f"because fewer than {horizon} steps follow them in their episode; a smaller horizon "
-            "uses more",
-            stacklevel=2,
-        )
     windows = {key: values[:count] for key, values in entries.items()}
     actions = entries["action"].unfold(0, horizon, 1)  # [N - h + 1, A, h], a view
     windows["action"] = actions.transpose(1, 2).flatten(1)
