@@ -47,9 +47,10 @@ class BasicAdjointMatchingLoss(MemorylessLoss):
         name: reported as ``loss_<name>``.
 
     Raises:
-        ConfigError: parts of the wrong kind or of different sizes, critics without a slope, a
-            base that is the trained field itself, a temperature that is not above 0, ``steps`` that
-            is no whole number of at least 2, a negative coefficient, or an unknown reduction.
+        ConfigError: parts of the wrong kind or of different sizes, critics that are not
+            differentiable in the action, a base that is the trained field itself, a
+            temperature that is not above 0, ``steps`` that is no whole number of at least 2, a
+            negative coefficient, or an unknown reduction.
         MissingKeyError, ShapeError: a batch that does not fit (in use).
 
     Example:

@@ -44,9 +44,10 @@ class MemorylessLoss(Loss):
         reduction: over the batch.
 
     Raises:
-        ConfigError: parts of the wrong kind or of different sizes, critics without a slope, a
-            base that is the trained field itself, a temperature that is not above 0, ``steps`` that
-            is no whole number of at least 1, a negative coefficient, or an unknown reduction.
+        ConfigError: parts of the wrong kind or of different sizes, critics that are not
+            differentiable in the action, a base that is the trained field itself, a
+            temperature that is not above 0, ``steps`` that is no whole number of at least 1, a
+            negative coefficient, or an unknown reduction.
     """
 
     role = "field"

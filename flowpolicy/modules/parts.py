@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from flowpolicy.errors import ConfigError
-from flowpolicy.functional.action_gradient import action_gradient
 from flowpolicy.functional.aggregation import Pessimistic
 from flowpolicy.modules.actor import Actor
 from flowpolicy.modules.frozen import unfrozen
@@ -60,16 +59,24 @@ def require_predictor(owner: str, name: str, value: object) -> None:
 def require_differentiable(
     owner: str, name: str, critic: Critic, values: Callable[[Tensor, Tensor], Tensor]
 ) -> None:
-    """Refuse critics whose value, by ``(observation, action) -> [*B, 1]``, has no gradient."""
+    """Refuse critics whose value, by ``(observation, action) -> [*B, 1]``, hides the action."""
     parameter = next(critic.parameters(), torch.empty(0))
-    rows = torch.linspace(-0.9, 0.9, 8, dtype=parameter.dtype, device=parameter.device)
-    observation = rows.unsqueeze(-1).expand(-1, critic.obs_dim)
-    action = rows.flip(0).unsqueeze(-1).expand(-1, critic.act_dim)
-    gradient = action_gradient(lambda x: values(observation, x), action)
-    if not gradient.any():
+    observation, action = (
+        parameter.new_zeros(1, critic.obs_dim),
+        parameter.new_zeros(1, critic.act_dim),
+    )
+    with torch.enable_grad():
+        action.requires_grad_()
+        value = values(observation.detach(), action)
+        gradient = (
+            torch.autograd.grad(value.sum(), action, allow_unused=True)[0]
+            if value.requires_grad
+            else None
+        )
+    if gradient is None:
         raise ConfigError(
-            f"{owner}: {name} must be differentiable in the action, but the gradient of "
-            f"{_kind(critic)} is zero everywhere. Its values must come from the action by "
+            f"{owner}: {name} must be differentiable in the action, but no gradient of "
+            f"{_kind(critic)} reaches it. Its values must come from the action by "
             "operations of torch, outside torch.no_grad() and without detach()."
         )
 

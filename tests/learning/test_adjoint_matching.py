@@ -74,9 +74,8 @@ def train(loss: fp.Loss, updates: int) -> None:
 
 def trained(slope: float, updates: int) -> tuple[Corrected, fp.AdjointMatchingLoss]:
     field = Corrected()
-    critic = LinearCritic(C)
+    critic = LinearCritic(slope)
     loss = fp.AdjointMatchingLoss(field, GaussianField(), critic, temperature=1 / TAU, steps=STEPS)
-    critic.slope = slope  # critics without any are refused
     train(loss, updates)
     return field, loss
 

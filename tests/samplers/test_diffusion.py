@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 
 import pytest
-import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
 import flowpolicy as fp
 from flowpolicy.paths import diffusion_steps
 from tests.contracts.factories import ACT, OBS, noise_for, observations
+from tests.samplers.test_guided import Detached
 
 VP = fp.LinearBetaSchedule(0.1, 10.0)
 
@@ -82,9 +82,7 @@ def test_what_predicts_no_noise_is_refused() -> None:
 
 
 def test_critics_without_a_gradient_are_refused() -> None:
-    critic = fp.CriticEnsemble(OBS, ACT, (8,))
-    with torch.no_grad():
-        critic.net[-1].weight.zero_()
+    critic = Detached(1.0)
     with pytest.raises(fp.ConfigError, match="CriticScoreLoss: critic must be differentiable"):
         fp.CriticScoreLoss(fp.NoisePredictor(OBS, ACT, (8,)), critic, error=fp.noise_alignment)
 

@@ -108,12 +108,18 @@ def test_a_loss_of_its_action_trains_the_flow_and_not_the_critics() -> None:
 
 def test_critics_without_a_gradient_are_refused() -> None:
     flow = fp.EulerSampler(fp.VelocityField(OBS, ACT, HIDDEN))
-    for critic in (Detached(1.0), LinearCritic(0.0)):
-        with pytest.raises(
-            fp.ConfigError,
-            match="GuidedSampler: critic must be differentiable in the action, but the gradient of",
-        ):
-            fp.GuidedSampler(flow, critic, coefficient=0.1, temperature=1.0)
+    with pytest.raises(
+        fp.ConfigError,
+        match="GuidedSampler: critic must be differentiable in the action, but no gradient of",
+    ):
+        fp.GuidedSampler(flow, Detached(1.0), coefficient=0.1, temperature=1.0)
+
+
+def test_critics_that_say_nothing_yet_are_taken() -> None:
+    """A head that starts at zero, or a LayerNorm of one feature, has a gradient: zero."""
+    flow = fp.EulerSampler(fp.VelocityField(OBS, ACT, HIDDEN))
+    for critic in (LinearCritic(0.0), fp.CriticEnsemble(OBS, ACT, hidden=(1,))):
+        fp.GuidedSampler(flow, critic, coefficient=0.1, temperature=1.0)
 
 
 def test_critics_of_clean_actions_alone_cannot_guide_at_their_time() -> None:
