@@ -37,7 +37,9 @@ TINY = TrainConfig(
 
 def tiny_agent(seed: int = 0, name: str = "fql", **options: Any) -> Agent:
     torch.manual_seed(seed)
-    options = {"hidden": (16, 16), "flow_steps": 2} | options
+    small = {"hidden": (16, 16), "flow_steps": 2}
+    known = agents.recipe_options(name)
+    options = {key: value for key, value in small.items() if key in known} | options
     agent = agents.build(name, 3, 2, **options)
     agent.noise.seed(seed)
     return agent
@@ -51,6 +53,7 @@ def random_batch(generator: torch.Generator, size: int = 8) -> TensorDict:
             "action": torch.rand(size, 2, generator=generator) * 2 - 1,
             "next": {
                 "observation": observation + 0.1,
+                "action": torch.rand(size, 2, generator=generator) * 2 - 1,
                 "reward": torch.rand(size, 1, generator=generator) - 1,
                 "terminated": torch.rand(size, 1, generator=generator) < 0.1,
                 "truncated": torch.zeros(size, 1, dtype=torch.bool),
