@@ -10,11 +10,11 @@ from flowpolicy.errors import require_installed
 
 
 class Progress:
-    """Updates per second and two numbers, on standard error.
+    """Steps per second and two numbers, on standard error.
 
     Args:
         label: In front of the bar.
-        total: Number of updates.
+        total: Number of steps: updates on the data, then steps of the environment.
         position: Line of the bar, where several runs share a terminal.
         visible: Whether to show it at all.
     """
@@ -26,7 +26,7 @@ class Progress:
         self._bar: Any = tqdm(
             total=total,
             desc=label,
-            unit=" updates",
+            unit=" steps",
             position=position,
             disable=not visible,
             dynamic_ncols=True,
@@ -36,9 +36,9 @@ class Progress:
         )
         self._shown: dict[str, str] = {}
 
-    def advance(self, updates: int) -> None:
+    def advance(self, steps: int) -> None:
         """Moves the bar."""
-        self._bar.update(updates)
+        self._bar.update(steps)
 
     def show(self, values: Mapping[str, float]) -> None:
         """Puts numbers behind the bar, replacing those of the same names."""

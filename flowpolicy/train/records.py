@@ -33,26 +33,29 @@ class CsvFile:
 
     Args:
         path: Must not exist, or have the same columns.
-        columns: Names of the columns; ``None`` takes those of the first row.
+        columns: Names of the columns; ``None`` takes those of the rows as they come.
     """
 
     def __init__(self, path: Path, columns: Sequence[str] | None = None) -> None:
         self.path = path
-        self._columns = None if columns is None else list(columns)
+        self._columns = list(columns or ())
+        self._fixed = columns is not None
 
     def append(self, row: Mapping[str, Any]) -> None:
-        """Adds a row; absent values stay empty.
+        """Adds a row; absent values stay empty, also those of new columns in earlier rows.
 
         Raises:
-            ConfigError: The row has a column that the table lacks.
+            ConfigError: The row has a column that a table of given columns lacks.
         """
-        if self._columns is None:
-            self._columns = list(row)
-        if unknown := [name for name in row if name not in self._columns]:
+        unknown = [name for name in row if name not in self._columns]
+        if unknown and self._fixed:
             raise ConfigError(
                 f"{self.path}: the table has no column {unknown[0]!r}; all rows must have the "
                 f"columns {', '.join(self._columns)}"
             )
+        if unknown:
+            self._columns += unknown
+            self.trim(lambda _: True)
         new = not self.path.exists()
         with self.path.open("a", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, self._columns)
@@ -71,10 +74,10 @@ class CsvFile:
         text = self.path.read_text(encoding="utf-8")
         table = csv.DictReader(text[: text.rfind("\n") + 1].splitlines())
         rows = [row for row in table if keep(row)]
-        self._columns = list(table.fieldnames or ()) or self._columns
+        self._columns += [name for name in table.fieldnames or () if name not in self._columns]
         staging = self.path.with_name(f".tmp-{self.path.name}")
         with staging.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, self._columns or ())
+            writer = csv.DictWriter(file, self._columns)
             writer.writeheader()
             writer.writerows(rows)
         staging.replace(self.path)

@@ -337,7 +337,6 @@ def test_other_agents_go_online_too(data, out, agent, options, horizon):
         options=options,
         horizon=horizon,
         online_steps=10,
-        log_every=10,
         normalize_observations=True,
     )
     folder = train(config, out, dataset=data, progress=False)

@@ -377,12 +377,21 @@ def test_own_chunks_must_be_those_of_the_run(out):
     torch.testing.assert_close(policy.environment_action(action), 2 * action)
 
 
-def test_a_table_refuses_other_columns(tmp_path):
-    table = CsvFile(tmp_path / "t.csv")
+def test_a_table_of_given_columns_refuses_others(tmp_path):
+    table = CsvFile(tmp_path / "t.csv", ["a"])
     table.append({"a": 1})
     with pytest.raises(ConfigError, match="the table has no column 'b'"):
         table.append({"a": 1, "b": 2})
     assert rows(table.path) == [{"a": "1"}]
+
+
+def test_a_table_grows_with_its_rows(tmp_path):
+    """A loss that counts in every second update is absent from the others."""
+    table = CsvFile(tmp_path / "t.csv")
+    table.append({"a": 1})
+    table.append({"a": 2, "b": 3})
+    table.append({"a": 4})
+    assert rows(table.path) == [{"a": "1", "b": ""}, {"a": "2", "b": "3"}, {"a": "4", "b": ""}]
 
 
 def test_without_tensorboard_it_says_so(tmp_path, monkeypatch):
