@@ -46,6 +46,22 @@ def test_a_loaded_actor_acts_as_the_trained_one(tmp_path, actor):
     assert not any(p.requires_grad for p in policy.parameters())
 
 
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("cgql_mse", {"flow_steps": 3}), ("qsm", {"diffusion_steps": 3, "sampler": "jump"})],
+)
+def test_policies_of_several_networks_load_with_all_of_them(tmp_path, name, options):
+    """A guided flow needs its critics and the flow's target; a diffusion its noise predictor."""
+    options = {"hidden": [16, 16], **options}
+    agent = fp.agents.build(name, 3, 2, **options)
+    recipe = {"agent": name, "obs_dim": 3, "act_dim": 2, "options": options}
+    Checkpoints(tmp_path / "checkpoints").save(agent, config={"recipe": recipe})
+    policy = load_policy(tmp_path)
+    with torch.inference_mode():
+        loaded = policy.act(*inputs(policy))
+    assert torch.equal(loaded, agent.policy.act(*inputs(agent.policy)))
+
+
 def test_all_ways_to_name_a_checkpoint(finished_run):
     folder = finished_run.path
     newest = load_policy(folder)
