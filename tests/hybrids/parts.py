@@ -166,6 +166,43 @@ def slow_actor(kit: Kit, flow_loss: fp.Loss) -> tuple[fp.Actor, list[fp.Loss]]:
     return actor, [flow_loss, kit.td(slow), distill, kit.dpg(actor)]
 
 
+def through_its_noise(kit: Kit, flow_loss: fp.Loss) -> tuple[fp.Actor, list[fp.Loss]]:
+    latent = fp.TanhGaussianActor(1, kit.horizon, HIDDEN)
+    actor = fp.NoiseSpaceActor(latent, kit.flow, scale=1.5)
+    return actor, [
+        flow_loss,
+        kit.td(actor),
+        kit.dpg(actor),
+        fp.EntropyLoss(latent, coefficient=0.01),
+    ]
+
+
+def guided(kit: Kit, flow_loss: fp.Loss) -> tuple[fp.Actor, list[fp.Loss]]:
+    options = {"coefficient": 0.1, "temperature": 0.2, "aggregation": kit.aggregation}
+    policy = fp.GuidedSampler(kit.flow, kit.critic, **options)
+    return policy, [flow_loss, kit.td(policy)]
+
+
+def distilled_guided(kit: Kit, flow_loss: fp.Loss) -> tuple[fp.Actor, list[fp.Loss]]:
+    teacher, losses = guided(kit, flow_loss)
+    actor = fp.OneStepActor(1, kit.horizon, HIDDEN)
+    return actor, [*losses, fp.DistillLoss(actor, teacher=teacher)]
+
+
+def deterministic(kit: Kit, flow_loss: fp.Loss) -> tuple[fp.Actor, list[fp.Loss]]:
+    actor = fp.DeterministicActor(1, kit.horizon, HIDDEN)
+    smoothed = fp.NoisyActor(fp.TargetNetwork(actor, tau=0.05), std=0.1, clip=0.3)
+    clone_loss = fp.CloneLoss(actor, coefficient=0.3)
+    return actor, [flow_loss, kit.td(smoothed), kit.dpg(actor), clone_loss]
+
+
+def gaussian_likelihood(kit: Kit, flow_loss: fp.Loss) -> tuple[fp.Actor, list[fp.Loss]]:
+    actor = fp.TanhGaussianActor(1, kit.horizon, HIDDEN)
+    likelihood = fp.LogLikelihoodLoss(actor, weight=flow_loss.weight, coefficient=0.1)
+    policy = fp.BestOf(actor, kit.critic, n=4, aggregation=kit.aggregation)
+    return policy, [flow_loss, kit.td(policy), kit.dpg(actor), likelihood]
+
+
 EXTRACTIONS: dict[str, Extraction] = {
     "clone": clone,
     "best_of": best_of,
@@ -179,6 +216,11 @@ EXTRACTIONS: dict[str, Extraction] = {
     "differentiated_paths": differentiated_paths,
     "distilled_gaussian": distilled_gaussian,
     "slow_actor": slow_actor,
+    "through_its_noise": through_its_noise,
+    "guided": guided,
+    "distilled_guided": distilled_guided,
+    "deterministic": deterministic,
+    "gaussian_likelihood": gaussian_likelihood,
 }
 
 AGGREGATIONS = {
