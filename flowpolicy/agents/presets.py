@@ -8,6 +8,7 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
+from flowpolicy.agents import recipes
 from flowpolicy.errors import unknown_name
 
 DEFAULT_BATCH_SIZE = 256
@@ -15,7 +16,8 @@ DEFAULT_BATCH_SIZE = 256
 
 @cache
 def _tables() -> dict[str, dict[str, dict[str, Any]]]:
-    return tomllib.loads(resources.files(__package__).joinpath("presets.toml").read_text("utf-8"))
+    files = [f for f in resources.files(recipes).iterdir() if f.name.endswith(".toml")]
+    return {f.name.removesuffix(".toml"): tomllib.loads(f.read_text("utf-8")) for f in files}
 
 
 def family(env_id: str) -> str:
@@ -51,7 +53,7 @@ def preset(name: str, env_id: str) -> dict[str, Any]:
         >>> preset("fql", "cube-single-play-singletask-v0")
         {'alpha': 300.0, 'scale': 'unit'}
 
-    Source: the papers and their code, as told at the head of ``presets.toml``.
+    Source: the papers and their code, as told at the head of ``recipes/<name>.toml``.
     """
     return {key: value for key, value in _table(name, env_id).items() if key != "batch_size"}
 

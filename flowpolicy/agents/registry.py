@@ -2,88 +2,43 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
-from collections.abc import Callable, Mapping
+import pkgutil
+from collections.abc import Callable, Iterator, Mapping
+from types import ModuleType
 from typing import Any
 
+from flowpolicy.agents import recipes
 from flowpolicy.agents.agent import Agent
-from flowpolicy.agents.bam import bam
-from flowpolicy.agents.bc import bc
-from flowpolicy.agents.blend import Blend
-from flowpolicy.agents.cgql import cgql, cgql_linex, cgql_mse
-from flowpolicy.agents.dac import dac
-from flowpolicy.agents.dsrl import dsrl
-from flowpolicy.agents.fawac import fawac
-from flowpolicy.agents.fbrac import fbrac
-from flowpolicy.agents.fedit import fedit
-from flowpolicy.agents.flow_bc import flow_bc
-from flowpolicy.agents.fql import fql
-from flowpolicy.agents.gfp import gfp
-from flowpolicy.agents.ifql import ifql
-from flowpolicy.agents.iql import iql
-from flowpolicy.agents.iql_ddpg_bc import iql_ddpg_bc
-from flowpolicy.agents.qam import qam
-from flowpolicy.agents.qam_edit import qam_edit
-from flowpolicy.agents.qam_fql import qam_fql
-from flowpolicy.agents.qc import qc
-from flowpolicy.agents.qsm import qsm
-from flowpolicy.agents.rebrac import rebrac
-from flowpolicy.agents.rlpd import rlpd
-from flowpolicy.agents.sac import sac
-from flowpolicy.agents.td3_bc import td3_bc
 from flowpolicy.errors import unknown_name
 from flowpolicy.functional import (
     Pessimistic,
     first_value,
     inverse_mean_abs,
-    max_value,
     mean_value,
     min_value,
     unit_scale,
 )
-from flowpolicy.modules import FromCurrentObservation
-from flowpolicy.samplers import DDPMSampler, JumpSampler
+
+
+def _modules() -> Iterator[ModuleType]:
+    for module in pkgutil.iter_modules(recipes.__path__, f"{recipes.__name__}."):
+        yield importlib.import_module(module.name)
+
 
 RECIPES: dict[str, Callable[..., Agent]] = {
-    "bam": bam,
-    "bc": bc,
-    "cgql": cgql,
-    "cgql_linex": cgql_linex,
-    "cgql_mse": cgql_mse,
-    "dac": dac,
-    "dsrl": dsrl,
-    "fawac": fawac,
-    "fbrac": fbrac,
-    "fedit": fedit,
-    "flow_bc": flow_bc,
-    "fql": fql,
-    "gfp": gfp,
-    "ifql": ifql,
-    "iql": iql,
-    "iql_ddpg_bc": iql_ddpg_bc,
-    "qam": qam,
-    "qam_edit": qam_edit,
-    "qam_fql": qam_fql,
-    "qc": qc,
-    "qsm": qsm,
-    "rebrac": rebrac,
-    "rlpd": rlpd,
-    "sac": sac,
-    "td3_bc": td3_bc,
+    name: value
+    for module in _modules()
+    for name, value in vars(module).items()
+    if inspect.isfunction(value)
+    and value.__module__ == module.__name__
+    and not name.startswith("_")
 }
-"""The published methods: ``name -> function(obs_dim, act_dim, **options)``."""
-
-_BLENDS = {
-    "actor": Blend(("actor",)),
-    "flow": Blend(("flow",)),
-    "vabc": Blend(("flow",)),  # the authors' word for the flow
-    "mean": Blend(("actor", "flow"), mean_value),
-    "min": Blend(("actor", "flow"), min_value),
-    "max": Blend(("actor", "flow"), max_value),
-}
+"""The published methods, as found in ``agents/recipes/``: ``name -> function(obs_dim, act_dim,
+**options)``."""
 
 NAMED_OPTIONS: dict[str, Mapping[str, Any]] = {
-    "sampler": {"ddpm": DDPMSampler, "jump": JumpSampler},
     "aggregation": {
         "first": first_value,
         "mean": mean_value,
@@ -91,10 +46,9 @@ NAMED_OPTIONS: dict[str, Mapping[str, Any]] = {
         "pessimistic": Pessimistic(0.5),
     },
     "scale": {"unit": unit_scale, "inverse_mean_abs": inverse_mean_abs},
-    "bootstrap": _BLENDS,
-    "reference": _BLENDS,
-    "bootstrap_flow": {"current": FromCurrentObservation},
 }
+for _module in _modules():
+    NAMED_OPTIONS.update(getattr(_module, "NAMED_OPTIONS", {}))
 """Options whose values are objects: ``option -> {name: object}``."""
 
 

@@ -26,8 +26,9 @@ in the paper; their release generates it from the current one, which
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import torch
 
@@ -35,11 +36,18 @@ from flowpolicy.agents.agent import Agent
 from flowpolicy.agents.blend import Blend
 from flowpolicy.agents.horizon import chunk_width
 from flowpolicy.errors import ConfigError
-from flowpolicy.functional import Aggregation, inverse_mean_abs, mean_value
+from flowpolicy.functional import (
+    Aggregation,
+    inverse_mean_abs,
+    max_value,
+    mean_value,
+    min_value,
+)
 from flowpolicy.losses import DistillLoss, DPGLoss, FlowMatchingLoss, TDLoss
 from flowpolicy.modules import (
     Actor,
     CriticEnsemble,
+    FromCurrentObservation,
     OneStepActor,
     TargetNetwork,
     TimeEmbedding,
@@ -51,6 +59,23 @@ from flowpolicy.weights import ValueAwareWeight
 
 def _as_it_is(actor: Actor) -> Actor:
     return actor
+
+
+_BLENDS = {
+    "actor": Blend(("actor",)),
+    "flow": Blend(("flow",)),
+    "vabc": Blend(("flow",)),  # the authors' word for the flow
+    "mean": Blend(("actor", "flow"), mean_value),
+    "min": Blend(("actor", "flow"), min_value),
+    "max": Blend(("actor", "flow"), max_value),
+}
+
+NAMED_OPTIONS: dict[str, Mapping[str, Any]] = {
+    "bootstrap": _BLENDS,
+    "reference": _BLENDS,
+    "bootstrap_flow": {"current": FromCurrentObservation},
+}
+"""For the command line."""
 
 
 def gfp(

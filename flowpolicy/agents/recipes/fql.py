@@ -31,6 +31,7 @@ import torch
 
 from flowpolicy.agents.agent import Agent
 from flowpolicy.agents.horizon import chunk_width
+from flowpolicy.agents.parameter_groups import ParameterGroups
 from flowpolicy.functional import Aggregation, Scale, inverse_mean_abs, mean_value
 from flowpolicy.losses import DistillLoss, DPGLoss, DualLoss, FlowMatchingLoss, TDLoss
 from flowpolicy.modules import (
@@ -101,6 +102,10 @@ def fql(
             DPGLoss(actor, critic, scale=scale),
             *(() if target_error is None else (DualLoss(distill, limit=target_error),)),
         ],
-        optimizer=partial(torch.optim.Adam, lr=lr, fused=True),
+        # Alpha spans orders of magnitude: it learns ten times as fast as the networks.
+        optimizer=ParameterGroups(
+            partial(torch.optim.Adam, lr=lr, fused=True),
+            {} if target_error is None else {"distill_coefficient": {"lr": 10 * lr}},
+        ),
         actors={"flow": flow},
     )

@@ -20,8 +20,9 @@ temperature is ``1 / temperature``. Their reported loss has a constant for each 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import torch
 
@@ -30,7 +31,12 @@ from flowpolicy.agents.horizon import chunk_width
 from flowpolicy.functional import Aggregation, Pessimistic, QScoreError
 from flowpolicy.losses import CriticScoreLoss, NoiseMatchingLoss, TDLoss
 from flowpolicy.modules import CriticEnsemble, NoisePredictor, TargetNetwork
-from flowpolicy.samplers import DDPMSampler, DiffusionSampler
+from flowpolicy.samplers import DDPMSampler, DiffusionSampler, JumpSampler
+
+NAMED_OPTIONS: dict[str, Mapping[str, Any]] = {
+    "sampler": {"ddpm": DDPMSampler, "jump": JumpSampler}
+}
+"""For the command line."""
 
 
 def qsm(
