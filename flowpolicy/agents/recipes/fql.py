@@ -52,7 +52,7 @@ def fql(
     hidden: Sequence[int] = (512,) * 4,
     flow_steps: int = 10,
     critics: int = 2,
-    alpha: float = 1.0,
+    alpha: float = 0.1,
     target_error: float | None = None,
     discount: float = 0.99,
     tau: float = 0.005,
