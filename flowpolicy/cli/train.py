@@ -216,8 +216,9 @@ def _summary(documented: Any) -> str:
 def _list_agents() -> None:
     say("usage: flowpolicy train <agent> --env <id> [options]")
     say("       flowpolicy train --resume <run folder>", "")
+    width = max(map(len, agents.RECIPES))
     for name in sorted(agents.RECIPES):
-        say(f"  {name:<8} {_summary(agents.RECIPES[name])}")
+        say(f"  {name:<{width}} {_summary(agents.RECIPES[name])}")
     say("", "flowpolicy train <agent> --help tells about the options of one agent.")
 
 

@@ -85,8 +85,9 @@ class Protocol:
         else:
             before = " and ".join(f"{self.apart * k:,}" for k in range(1, self.last))
             rule = f"the mean of the evaluations after {end:,} steps and {before} steps before that"
-        found = ", ".join(f"{step:,}" for step in known[-4:]) or "none"
-        return f"the score of protocol {self.name} is {rule}; the run has {found}"
+        found = ", ".join(f"{step:,}" for step in known[-4:])
+        evaluated = f"was evaluated after {found} steps" if found else "has no evaluation"
+        return f"the score of protocol {self.name} is {rule}; the run {evaluated}"
 
 
 PROTOCOLS = {

@@ -69,7 +69,7 @@ def test_train_writes_a_run_and_says_what_came_out(capsys):
     assert "policy: success 0 % (95 % 0 to 66 %) over 2 episodes after 10 updates" in printed.out
     assert (
         "no score of policy: the score of protocol fql is the mean of the last 3 evaluations, the "
-        "last of them after 10 steps; the run has 10\n" in printed.out
+        "last of them after 10 steps; the run was evaluated after 10 steps\n" in printed.out
     )
     assert "run folder: r\n" in printed.out
     assert "fql seed 0: 100%" in printed.err

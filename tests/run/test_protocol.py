@@ -82,15 +82,20 @@ def test_an_evaluation_every_so_often_is_not_one_every_hundred_thousand():
             20,
             "fql is the mean of the last 3 evaluations, the last of them after 20 steps; the run",
         ),
-        ("fql", [0, 10, 20], 20, "the run has 10, 20"),  # the untrained policy is not one of them
-        ("fql", [10, 20, 30], 40, "the last of them after 40 steps; the run has 10, 20, 30"),
-        ("fql", [], 40, "the run has none"),
-        ("qam", [10, 20, 30], 40, "protocol qam is the evaluation after 40 steps; the run has 10"),
+        (
+            "fql",
+            [0, 10, 20],
+            20,
+            "the run was evaluated after 10, 20",
+        ),  # untrained: not one of them
+        ("fql", [10, 20, 30], 40, "after 40 steps; the run was evaluated after 10, 20, 30"),
+        ("fql", [], 40, "the run has no evaluation"),
+        ("qam", [10, 20, 30], 40, "qam is the evaluation after 40 steps; the run was evaluated"),
         (
             "gfp",
             [250_000, 500_000],
             500_000,
-            "after 500,000 steps and 100,000 and 200,000 steps before that; the run has 250,000, 5",
+            "and 100,000 and 200,000 steps before that; the run was evaluated after 250,000, 5",
         ),
         (
             "gfp",
@@ -145,7 +150,7 @@ def test_a_run_that_went_on_online_has_two_scores(tmp_path):
 def test_a_stopped_run_has_no_score(tmp_path):
     run = several(tmp_path / "r", [[50] * 5, [50] * 4], offline_steps=50)
     with pytest.raises(
-        ConfigError, match="the last of them after 50 steps; the run has 10, 20, 30"
+        ConfigError, match="the last of them after 50 steps; the run was evaluated after 10, 20, 30"
     ):
         score(run)
     RunFolder.create(tmp_path / "r" / "seed_2", {})

@@ -17,7 +17,7 @@ distillation error stays at that target.
 Source: Park, Li, Levine, "Flow Q-learning", ICML 2025, arXiv 2502.02538, and the authors' code.
 
 Differences from the authors' code: the critics' term is scaled by default, so that one alpha fits
-rewards of any size; ``scale=unit_scale`` is theirs, with an alpha of 10 to 30,000, and so are the
+rewards of any size; ``scale=unit_scale`` is theirs, with an alpha of 3 to 30,000, and so are the
 presets. Otherwise none in the update. Their metric ``mse``, which costs a network
 pass of its own, is not computed.
 """
@@ -69,7 +69,7 @@ def fql(
         hidden: hidden sizes of every network.
         flow_steps: Euler steps from noise to action.
         critics: the number of critics.
-        alpha: strength of the behaviour constraint; 0.03 to 10 with ``inverse_mean_abs``, 10 to
+        alpha: strength of the behaviour constraint; 0.03 to 10 with ``inverse_mean_abs``, 3 to
             30,000 without a scale.
         target_error: the mean squared error per action dimension that the policy may have against
             its clone; alpha then starts at its value and is learned.
