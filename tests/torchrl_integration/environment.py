@@ -6,6 +6,9 @@ from tensordict import TensorDictBase
 from torchrl.data import Unbounded
 from torchrl.envs import Compose, DoubleToFloat, EnvBase, GymEnv, TensorDictPrimer, TransformedEnv
 
+import flowpolicy as fp
+from tests.agents.recipes import small_options
+
 OBS_DIM = 10
 ACT_DIM = 2
 EPISODE = 50
@@ -25,3 +28,11 @@ def reacher_with_noise(*noise_shape: int) -> EnvBase:
 def transitions(count: int) -> TensorDictBase:
     """``count`` steps of a random policy, in TorchRL's layout."""
     return reacher().rollout(count, break_when_any_done=False)
+
+
+def small_recipe(name: str) -> fp.Agent:
+    """An agent for the reacher; no data here tell the next action, so ReBRAC does without."""
+    options = small_options(name, hidden=(16,), flow_steps=2)
+    if name == "rebrac":
+        options["critic_alpha"] = 0.0
+    return fp.agents.build(name, OBS_DIM, ACT_DIM, **options)

@@ -8,13 +8,13 @@ from torchrl.collectors import Evaluator
 from torchrl.envs import RewardSum, SerialEnv, check_env_specs
 
 import flowpolicy as fp
-from tests.torchrl_integration.environment import ACT_DIM, EPISODE, OBS_DIM, reacher
+from tests.torchrl_integration.environment import ACT_DIM, EPISODE, reacher, small_recipe
 
 RECIPES = pytest.mark.parametrize("recipe", sorted(fp.agents.RECIPES))
 
 
 def make_policy(recipe: str) -> fp.Actor:
-    return fp.agents.RECIPES[recipe](OBS_DIM, ACT_DIM, hidden=(16,), flow_steps=2).policy
+    return small_recipe(recipe).policy
 
 
 @RECIPES

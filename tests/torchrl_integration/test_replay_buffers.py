@@ -16,7 +16,13 @@ from torchrl.data import (
 )
 
 import flowpolicy as fp
-from tests.torchrl_integration.environment import ACT_DIM, OBS_DIM, reacher, transitions
+from tests.torchrl_integration.environment import (
+    ACT_DIM,
+    OBS_DIM,
+    reacher,
+    small_recipe,
+    transitions,
+)
 
 
 @pytest.fixture(params=["in memory", "memory-mapped"])
@@ -29,7 +35,7 @@ def buffer(request, tmp_path):
 
 
 def make_agent(recipe: str) -> fp.Agent:
-    return fp.agents.RECIPES[recipe](OBS_DIM, ACT_DIM, hidden=(16,), flow_steps=2)
+    return small_recipe(recipe)
 
 
 @pytest.mark.parametrize("recipe", sorted(fp.agents.RECIPES))

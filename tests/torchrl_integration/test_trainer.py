@@ -18,7 +18,13 @@ from torchrl.trainers import (
 )
 
 import flowpolicy as fp
-from tests.torchrl_integration.environment import ACT_DIM, OBS_DIM, reacher, transitions
+from tests.torchrl_integration.environment import (
+    ACT_DIM,
+    OBS_DIM,
+    reacher,
+    small_recipe,
+    transitions,
+)
 
 # TorchRL's own hooks register themselves on stages that TorchRL deprecates.
 pytestmark = pytest.mark.filterwarnings(
@@ -28,7 +34,7 @@ RECIPES = pytest.mark.parametrize("recipe", sorted(fp.agents.RECIPES))
 
 
 def make_agent(recipe: str) -> fp.Agent:
-    return fp.agents.RECIPES[recipe](OBS_DIM, ACT_DIM, hidden=(16,), flow_steps=2)
+    return small_recipe(recipe)
 
 
 def make_trainer(loss, optimizer, policy, *, stepper=None, **options) -> Trainer:
@@ -86,7 +92,8 @@ def test_a_trainer_trains_every_network_of_an_agent(recipe):
     for name, value in agent.state_dict().items():
         if name in trained or name.startswith("targets."):
             assert value.isfinite().all() and not torch.equal(value, before[name]), name
-    assert {"loss_flow", "grad_norm"} <= trainer._log_dict.keys()
+    losses = {f"loss_{loss.name}" for loss in agent.loss.losses}
+    assert {*losses, "grad_norm"} <= trainer._log_dict.keys()
 
 
 @pytest.mark.parametrize(
