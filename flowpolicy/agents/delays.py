@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import final
 
-from flowpolicy.errors import require_at_least, unknown_name
+from flowpolicy.errors import ConfigError, require_at_least, unknown_name
 from flowpolicy.losses.sum import SumLoss
 
 
@@ -18,7 +18,7 @@ class Delays:
         every: losses that count only in every n-th update, by name.
 
     Raises:
-        ConfigError: an unknown loss, or a number below 1.
+        ConfigError: an unknown loss, a number below 1, or no loss that counts in every update.
     """
 
     def __init__(self, loss: SumLoss, every: Mapping[str, int]) -> None:
@@ -27,6 +27,11 @@ class Delays:
             if name not in names:
                 raise unknown_name("loss in every", name, names)
             require_at_least("Agent", f"every[{name!r}]", n, 1)
+        if all(every.get(name, 1) > 1 for name in names):
+            raise ConfigError(
+                f"Agent: every={dict(every)} leaves updates without any loss. At least one loss "
+                "must count in every update."
+            )
         self.every = dict(every)
         self._loss = loss
         self._partial: dict[tuple[str, ...], SumLoss] = {}

@@ -121,7 +121,8 @@ class DualLoss(Loss):
 
     def per_sample(self, evaluated: EvaluatedBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """``[*B, 1]``."""
-        value, _ = self.constrained.per_sample(evaluated)
+        keys = self.constrained.tensor_keys  # they may be others than those of this loss
+        value, _ = self.constrained.per_sample(evaluated.using(keys))
         return dual(self.learned(), value, self.limit), {"slack": self.limit - value.mean()}
 
     def extra_repr(self) -> str:

@@ -105,3 +105,8 @@ def test_the_gradient_of_all_networks_together_is_clipped(clip_norm) -> None:
 def test_an_impossible_norm_is_refused(clip_norm) -> None:
     with pytest.raises(fp.ConfigError, match="Agent: clip_norm must be a finite number above 0"):
         delayed(clip_norm=clip_norm)
+
+
+def test_some_loss_counts_in_every_update() -> None:
+    with pytest.raises(fp.ConfigError, match="leaves updates without any loss. At least one loss"):
+        delayed(every={"dpg": 2, "qvalue": 3})

@@ -73,3 +73,23 @@ def test_pessimism_over_one_critic_is_refused() -> None:
         fp.TDLoss(
             critic, fp.TargetNetwork(critic), next_actor=actor, aggregation=fp.Pessimistic(0.5)
         )
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_it_reads_the_keys_of_its_loss(when) -> None:
+    p = Parts()
+    loss = distill(p, p.coefficient)
+    if when == "before":
+        loss.set_keys(noise="my_noise")
+    dual = fp.DualLoss(loss, limit=0.05)
+    if when == "after":
+        loss.set_keys(noise="my_noise")
+    batch = with_noise(transitions(8), loss.draws())
+    batch["noise"] = torch.zeros(8, ACT)
+    error = loss(batch)["distill_error"]
+    assert dual(batch)["distill_dual_slack"].item() == pytest.approx(0.05 - error.item(), abs=1e-6)
+
+
+def test_an_error_below_zero_is_no_target() -> None:
+    with pytest.raises(fp.ConfigError, match="fql: target_error must be a finite number above 0"):
+        fp.agents.fql(OBS, ACT, hidden=HIDDEN, target_error=-1.0)

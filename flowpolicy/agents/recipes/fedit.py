@@ -29,6 +29,7 @@ import torch
 
 from flowpolicy.agents.agent import Agent
 from flowpolicy.agents.horizon import chunk_width
+from flowpolicy.errors import require_positive
 from flowpolicy.functional import Aggregation, Pessimistic
 from flowpolicy.losses import DPGLoss, DualLoss, EntropyLoss, FlowMatchingLoss, TDLoss
 from flowpolicy.modules import (
@@ -82,7 +83,7 @@ def fedit(
     field = VelocityField(obs_dim, act_dim, hidden)
     flow = EulerSampler(field, flow_steps)
     edit = TanhGaussianActor(obs_dim + act_dim, act_dim, hidden, log_std_range=(-20.0, 2.0))
-    actor = EditActor(flow, edit, edit_scale)
+    actor = EditActor(flow, edit, require_positive("fedit", "edit_scale", edit_scale))
     critic = CriticEnsemble(obs_dim, act_dim, hidden, size=critics)
     target = TargetNetwork(critic, tau)
     entropy = EntropyLoss(actor, coefficient=LearnedCoefficient())

@@ -32,6 +32,7 @@ import torch
 from flowpolicy.agents.agent import Agent
 from flowpolicy.agents.horizon import chunk_width
 from flowpolicy.agents.parameter_groups import ParameterGroups
+from flowpolicy.errors import require_positive
 from flowpolicy.functional import Aggregation, Scale, inverse_mean_abs, mean_value
 from flowpolicy.losses import DistillLoss, DPGLoss, DualLoss, FlowMatchingLoss, TDLoss
 from flowpolicy.modules import (
@@ -86,6 +87,8 @@ def fql(
         ['actor', 'critic', 'field']
     """
     act_dim = chunk_width("fql", act_dim, horizon)
+    if target_error is not None:
+        require_positive("fql", "target_error", target_error)
     field = VelocityField(obs_dim, act_dim, hidden)
     flow = EulerSampler(field, flow_steps)
     actor = OneStepActor(obs_dim, act_dim, hidden)
