@@ -10,11 +10,10 @@ import torch
 from tensordict import TensorDictBase
 from torch import Tensor, nn
 
-from flowpolicy.agents.delays import Delays
 from flowpolicy.agents.loose_buffers import LooseBuffers
 from flowpolicy.agents.noise_source import NoiseSource
 from flowpolicy.agents.roles import owned_networks, owned_targets
-from flowpolicy.errors import ConfigError, require_positive
+from flowpolicy.errors import ConfigError, require_at_least, require_positive, unknown_name
 from flowpolicy.losses.base import Loss
 from flowpolicy.losses.sum import SumLoss
 from flowpolicy.modules.actor import Actor
@@ -61,7 +60,8 @@ class Agent(nn.Module):
 
     Raises:
         ConfigError: two networks in one role, two losses of one name, contradicting draws, a
-            ``clip_norm`` that is not above 0, or an unknown loss in ``every``.
+            ``clip_norm`` that is not above 0, an unknown loss in ``every``, or none that counts in
+            every update.
 
     Example:
         >>> import torch
@@ -81,7 +81,6 @@ class Agent(nn.Module):
     loss: SumLoss
     policy: Actor
     actors: dict[str, Actor]
-    delays: Delays
 
     def __init__(
         self,
@@ -118,12 +117,12 @@ class Agent(nn.Module):
         self.clip_norm = (
             None if clip_norm is None else require_positive("Agent", "clip_norm", clip_norm)
         )
-        self.__dict__["delays"] = Delays(self.loss, every or {})
+        self.every = _checked(every or {}, [each.name for each in self.loss.losses])
         self.noise = NoiseSource(seed)
         self.step = 0
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name in ("loss", "policy", "actors", "delays"):
+        if name in ("loss", "policy", "actors"):
             raise ConfigError(
                 f"Agent: {name} is fixed when the agent is built. To compile, use "
                 "agent.loss.compile(fullgraph=True); for other parts, build another agent."
@@ -152,15 +151,18 @@ class Agent(nn.Module):
                 f"Agent.update: batch must be a TensorDict, got {type(batch).__name__}. Use "
                 "TensorDict(batch, batch_size=[...])."
             )
-        due = self.delays.due(self.step + 1)
-        for loss in due.losses:
+        update = self.step + 1
+        due = [each for each in self.loss.losses if update % self.every.get(each.name, 1) == 0]
+        for loss in due:
             batch = self.noise.fill(batch, loss.draws(), loss.tensor_keys)
-        metrics: TensorDictBase = due(batch)
+        partial_update = len(due) < len(self.loss.losses)
+        only = tuple(loss.name for loss in due) if partial_update else None
+        metrics: TensorDictBase = self.loss(batch, only)
         total = torch.stack([value for key, value in metrics.items() if key.startswith("loss")])
         self.optimizer.zero_grad(set_to_none=True)
         total.sum().backward()
         if self.clip_norm is not None:
-            parameters = [parameter for _, parameter in self.trained_parameters()]
+            parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
             nn.utils.clip_grad_norm_(parameters, self.clip_norm, foreach=True)
         self._update_targets(after_step=False)
         self.optimizer.step()
@@ -199,3 +201,17 @@ class Agent(nn.Module):
     def extra_repr(self) -> str:
         """The losses by name."""
         return f"losses={[loss.name for loss in self.loss.losses]}, step={self.step}"
+
+
+def _checked(every: Mapping[str, int], names: Sequence[str]) -> dict[str, int]:
+    """Losses that wait, and how long; refuses what leaves an update without any loss."""
+    for name, n in every.items():
+        if name not in names:
+            raise unknown_name("loss in every", name, names)
+        require_at_least("Agent", f"every[{name!r}]", n, 1)
+    if all(every.get(name, 1) > 1 for name in names):
+        raise ConfigError(
+            f"Agent: every={dict(every)} leaves updates without any loss. At least one loss must "
+            "count in every update."
+        )
+    return dict(every)

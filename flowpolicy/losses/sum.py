@@ -128,15 +128,16 @@ class SumLoss(LossModule):
         for loss in self.losses:
             yield loss.role, loss.network
 
-    def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
-        """Every loss and metric of one batch, ``[]`` each."""
+    def forward(
+        self, tensordict: TensorDictBase, only: tuple[str, ...] | None = None
+    ) -> TensorDictBase:
+        """Every loss and metric of one batch, ``[]`` each; or of the losses named in ``only``."""
         batch = tensordict
-        for loss in self.losses:
+        losses = [loss for loss in self.losses if only is None or loss.name in only]
+        for loss in losses:
             batch = with_draws(batch, loss.draws(), loss.tensor_keys)
-        evaluated = EvaluatedBatch(
-            batch, self.tensor_keys, live=[network for _, network in self.trained()]
-        )
+        evaluated = EvaluatedBatch(batch, self.tensor_keys, live=[loss.network for loss in losses])
         results = {}
-        for loss in self.losses:
+        for loss in losses:
             results.update(loss.evaluate(evaluated))
         return TensorDict(results, batch_size=[])

@@ -54,13 +54,37 @@ def test_a_skipped_update_leaves_no_trace_in_the_actors_optimizer() -> None:
     assert {int(state[p]["step"]) for p in agent.networks["critic"].parameters()} == {4}
 
 
-def test_a_copy_keeps_its_own_delays() -> None:
+def test_a_copy_goes_on_by_itself() -> None:
     agent = delayed(every={"dpg": 2})
     agent.update(batch_for(agent))
     twin = copy.deepcopy(agent)
-    twin.update(batch_for(agent))
-    assert agent.delays.due(1).losses[0].critic is agent.networks["critic"]
-    assert twin.delays.due(1).losses[0].critic is twin.networks["critic"]
+    before = parameters(agent.networks)
+    assert "loss_dpg" in twin.update(batch_for(agent)).keys()  # noqa: SIM118
+    assert same(before, parameters(agent.networks))
+    assert agent.step == 1
+
+
+@pytest.mark.compile
+def test_compiling_the_loss_reaches_updates_that_leave_losses_out() -> None:
+    torch._dynamo.reset()
+    agent = delayed(every={"dpg": 2})
+    twin = copy.deepcopy(agent)
+    seen = []
+
+    def backend(graph, inputs):
+        seen.append(graph)
+        return graph
+
+    agent.loss.compile(fullgraph=True, backend=backend)
+    for update in (1, 2):
+        ours, theirs = (each.update(batch_for(twin, seed=update)) for each in (agent, twin))
+        assert len(seen) == update
+        assert set(ours.keys()) == set(theirs.keys())
+        for key, value in theirs.items():
+            assert_close(ours[key], value, rtol=1e-5, atol=1e-5)
+    with torch.compiler.set_stance("fail_on_recompile"):
+        for update in (3, 4):
+            agent.update(batch_for(twin, seed=update))
 
 
 @pytest.mark.parametrize("name", ["dgp", "targets"])
