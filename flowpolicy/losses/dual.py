@@ -14,6 +14,7 @@ from flowpolicy.functional.dual import dual
 from flowpolicy.losses.base import Loss, Reduction
 from flowpolicy.modules.evaluated_batch import EvaluatedBatch
 from flowpolicy.modules.frozen import unfrozen
+from flowpolicy.modules.keys import BatchKeys
 from flowpolicy.paths.draws import Draw
 
 
@@ -109,10 +110,11 @@ class DualLoss(Loss):
         """What the constrained loss draws."""
         return self.constrained.draws()
 
-    def set_keys(self, **kwargs: NestedKey | None) -> None:
-        """Rename entries of the batch, for the constrained loss too."""
-        super().set_keys(**kwargs)
-        self.constrained.set_keys(**kwargs)
+    @property
+    def tensor_keys(self) -> BatchKeys:
+        """Those of the constrained loss: both read the same entries."""
+        keys: BatchKeys = self.constrained.tensor_keys
+        return keys
 
     def frozen_networks(self) -> Iterator[tuple[str, nn.Module]]:
         """What the constrained loss trains and reads."""
@@ -121,8 +123,7 @@ class DualLoss(Loss):
 
     def per_sample(self, evaluated: EvaluatedBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """``[*B, 1]``."""
-        keys = self.constrained.tensor_keys  # they may be others than those of this loss
-        value, _ = self.constrained.per_sample(evaluated.using(keys))
+        value, _ = self.constrained.per_sample(evaluated)
         return dual(self.learned(), value, self.limit), {"slack": self.limit - value.mean()}
 
     def extra_repr(self) -> str:

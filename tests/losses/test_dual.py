@@ -90,6 +90,18 @@ def test_it_reads_the_keys_of_its_loss(when) -> None:
     assert dual(batch)["distill_dual_slack"].item() == pytest.approx(0.05 - error.item(), abs=1e-6)
 
 
+def test_it_leaves_out_the_invalid_rows_of_its_loss() -> None:
+    actor = fp.DeterministicActor(OBS, ACT, HIDDEN)
+    clone = fp.CloneLoss(actor, coefficient=fp.LearnedCoefficient(1.0))
+    dual = fp.DualLoss(clone, limit=0.0, reduction="none")
+    clone.set_keys(valid="my_valid")
+    batch = transitions(8)
+    batch["my_valid"] = torch.arange(8).unsqueeze(-1) < 5
+    rows = dual(batch)["loss_clone_dual"]
+    assert (rows[5:] == 0).all()
+    assert (rows[:5] != 0).all()
+
+
 def test_an_error_below_zero_is_no_target() -> None:
     with pytest.raises(fp.ConfigError, match="fql: target_error must be a finite number above 0"):
         fp.agents.fql(OBS, ACT, hidden=HIDDEN, target_error=-1.0)
