@@ -17,9 +17,9 @@ class PolyakUpdater(TargetNetUpdater):
 
     .. math:: \bar\phi \leftarrow (1 - \tau)\,\bar\phi + \tau\,\phi
 
-    ``tau`` is each target network's own. ``Agent.update`` does this by itself; this object is for a
-    ``Trainer``: register it on the stage ``post_optim`` for one update of the targets per optimizer
-    step.
+    ``tau`` and ``every`` are each target network's own. ``Agent.update`` does this by itself; this
+    object is for a ``Trainer``: register it on the stage ``post_optim`` for one update of the
+    targets per optimizer step.
 
     Args:
         loss_module: an agent's loss, or a single one.
@@ -42,15 +42,18 @@ class PolyakUpdater(TargetNetUpdater):
                 "nothing to update."
             )
         self.loss_module = loss_module
+        self.steps = 0
         self.initialized = True
 
     def init_(self) -> None:
         """Nothing to do: target networks start as exact copies."""
 
     def step(self, *_: Any) -> None:
-        """One Polyak step of every target network."""
+        """One Polyak step of every target network whose turn it is."""
+        self.steps += 1
         for target in self.targets:
-            target.update()
+            if self.steps % target.every == 0:
+                target.update()
 
     def __repr__(self) -> str:
         return f"PolyakUpdater(targets={len(self.targets)})"

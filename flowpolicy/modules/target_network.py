@@ -31,7 +31,7 @@ class TargetNetwork(TensorDictModuleBase):
             parameters, instead of before, towards those that the losses were evaluated with. The
             authors' code of FQL, GFP and QAM does the latter, TorchRL's recipes the former; they
             differ by a lag of one step.
-        every: ``Agent`` updates it in every n-th update only.
+        every: ``Agent`` and ``PolyakUpdater`` update it in every n-th update only.
 
     Raises:
         ConfigError: ``tau`` outside (0, 1], ``every`` below 1, or a network that is no module with

@@ -87,6 +87,18 @@ def test_compiling_the_loss_reaches_updates_that_leave_losses_out() -> None:
             agent.update(batch_for(twin, seed=update))
 
 
+def test_a_delayed_target_waits_in_a_trainer_too() -> None:
+    agent = delayed()
+    with torch.no_grad():
+        for parameter in agent.networks["critic"].parameters():
+            parameter.add_(0.1)
+    updater = fp.PolyakUpdater(agent.loss)
+    for update in range(1, 5):
+        before = parameters(agent.targets["critic"])
+        updater.step()
+        assert same(before, parameters(agent.targets["critic"])) == (update % 2 == 1)
+
+
 @pytest.mark.parametrize("name", ["dgp", "targets"])
 def test_an_unknown_loss_is_refused(name) -> None:
     with pytest.raises(fp.ConfigError, match=f"unknown loss in every '{name}'"):
