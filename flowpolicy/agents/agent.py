@@ -17,6 +17,7 @@ from flowpolicy.errors import ConfigError, require_at_least, require_positive, u
 from flowpolicy.losses.base import Loss
 from flowpolicy.losses.sum import SumLoss
 from flowpolicy.modules.actor import Actor
+from flowpolicy.modules.frozen import unfrozen
 from flowpolicy.modules.parts import require_actor
 from flowpolicy.modules.target_network import TargetNetwork
 
@@ -60,8 +61,8 @@ class Agent(nn.Module):
 
     Raises:
         ConfigError: two networks in one role, two losses of one name, contradicting draws, a
-            ``clip_norm`` that is not above 0, an unknown loss in ``every``, or none that counts in
-            every update.
+            ``clip_norm`` that is not above 0, an unknown loss in ``every``, none that counts in
+            every update, or a ``LearnedCoefficient`` that no ``DualLoss`` moves.
 
     Example:
         >>> import torch
@@ -106,6 +107,7 @@ class Agent(nn.Module):
         self.__dict__["loss"] = SumLoss(losses, policy)
         self.__dict__["policy"] = policy
         self.__dict__["actors"] = {"policy": policy, **(actors or {})}
+        _require_learners(self.loss)
         every_actor = self.actors.values()
         self.networks = nn.ModuleDict(owned_networks(self.loss, every_actor, networks or {}))
         self.targets = nn.ModuleDict(owned_targets(self.loss, every_actor, dict(self.networks)))
@@ -215,3 +217,15 @@ def _checked(every: Mapping[str, int], names: Sequence[str]) -> dict[str, int]:
             "count in every update."
         )
     return dict(every)
+
+
+def _require_learners(losses: SumLoss) -> None:
+    """Refuses a learned coefficient that nothing learns."""
+    trained = {id(network) for _, network in losses.trained()}
+    for each in losses.losses:
+        learned = each.learned_coefficient
+        if learned is not None and id(unfrozen(learned)) not in trained:
+            raise ConfigError(
+                f"Agent: the coefficient of {each.name!r} is a LearnedCoefficient that no loss "
+                "moves. Add DualLoss(loss, limit=...), or give the loss a number."
+            )

@@ -105,3 +105,9 @@ def test_it_leaves_out_the_invalid_rows_of_its_loss() -> None:
 def test_an_error_below_zero_is_no_target() -> None:
     with pytest.raises(fp.ConfigError, match="fql: target_error must be a finite number above 0"):
         fp.agents.fql(OBS, ACT, hidden=HIDDEN, target_error=-1.0)
+
+
+def test_a_coefficient_that_nothing_learns_is_refused() -> None:
+    p = Parts()
+    with pytest.raises(fp.ConfigError, match="coefficient of 'distill' .* no loss moves. Add Dual"):
+        fp.Agent(policy=p.actor, losses=[distill(p, p.coefficient)])
