@@ -10,6 +10,7 @@ from torch import Tensor
 from flowpolicy.functional.action_gradient import action_gradient
 from flowpolicy.functional.aggregation import Aggregation, mean_value
 from flowpolicy.functional.lean_adjoint import adjoint_matching_error, lean_adjoint
+from flowpolicy.functional.memoryless import memoryless_path
 from flowpolicy.losses.base import Reduction
 from flowpolicy.losses.memoryless_loss import MemorylessLoss
 from flowpolicy.modules.evaluated_batch import Critic, EvaluatedBatch
@@ -99,26 +100,38 @@ class AdjointMatchingLoss(MemorylessLoss):
         )
 
     @torch.no_grad()
-    def paths(self, evaluated: EvaluatedBatch) -> tuple[Tensor, Tensor]:
-        """The paths of the trained field and their adjoints, ``[T + 1, *B, A]`` each."""
-        observation = evaluated.observation(self.field)
-        path = self.sde.trajectory(observation, self.path_noise(evaluated))
+    def adjoints(self, observation: Tensor, path: Tensor) -> Tensor:
+        """The lean adjoints of paths ``[T + 1, *B, A]``, in their shape."""
 
         def value(action: Tensor) -> Tensor:
             return self.value(observation, action.clamp(-1, 1))
 
         end = -action_gradient(value, path[-1]) / self.temperature
-        return path, lean_adjoint(velocity_given(self.base, observation), path, end)
+        return lean_adjoint(velocity_given(self.base, observation), path, end)
 
     def per_sample(self, evaluated: EvaluatedBatch) -> tuple[Tensor, dict[str, Tensor]]:
-        """The squared error of all steps, ``[*B, 1]``: one pass of either field for all of them."""
-        path, adjoint = self.paths(evaluated)
-        x, end = path[:-1], adjoint[-1].abs()
-        observation = evaluated.observation(self.field)
-        time = torch.arange(len(x), dtype=x.dtype, device=x.device) / len(x)
-        time = time.view(-1, *[1] * (x.ndim - 1)).expand(*x.shape[:-1], 1)
-        inputs = observation.expand(len(x), *observation.shape), x, time
-        with torch.no_grad():
-            base = self.base.velocity(*inputs)
-        error = adjoint_matching_error(self.field.velocity(*inputs), base, adjoint[:-1])
-        return error, {"mean": end.mean(), "max": end.amax()}
+        """The squared error of all steps, ``[*B, 1]``; the paths' own velocities are regressed."""
+        observation, noise = evaluated.observation(self.field), self.path_noise(evaluated)
+        self.sde.check_inputs(observation, noise)
+        field = velocity_given(self.field, observation)
+        base = velocity_given(self.base, observation)
+        velocities: list[Tensor] = []
+        bases: list[Tensor] = []
+
+        def ask(x: Tensor, time: float) -> None:
+            velocities.append(field(x, time))
+            bases.append(base(x, time).detach())
+
+        def of_field(x: Tensor, time: float) -> Tensor:
+            ask(x, time)
+            return velocities[-1].detach()
+
+        def of_base(x: Tensor, time: float) -> Tensor:
+            ask(x, time)
+            return bases[-1]
+
+        path = memoryless_path(of_field, noise, end=of_base)
+        adjoint = self.adjoints(observation, path)
+        error = adjoint_matching_error(torch.stack(velocities), torch.stack(bases), adjoint[:-1])
+        steepness = adjoint[-1].abs()
+        return error, {"mean": steepness.mean(), "max": steepness.amax()}

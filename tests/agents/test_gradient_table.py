@@ -54,8 +54,8 @@ TRAINS: dict[str, dict[str, set[str]]] = {
 }
 """Gradient arrives at these networks; at every other it is exactly zero."""
 
-PATH = {"behavior_field": 1, "slow behavior_field": 1 + STEPS + 1}
-"""The end of the paths, every step of the adjoints, and the regression."""
+PATH = {"behavior_field": 1, "slow behavior_field": STEPS + STEPS}
+"""Every point of the paths, and every step of the adjoints."""
 
 ASKED: dict[str, dict[str, int]] = {
     # the field: next action, and every step of the paths but the last, which is the clone's
