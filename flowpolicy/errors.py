@@ -156,6 +156,20 @@ def require_positive(owner: str, name: str, value: float) -> float:
     return value
 
 
+def require_not_negative(owner: str, name: str, value: float, advice: str = "") -> float:
+    """Refuse a number that is not finite or below zero.
+
+    Example:
+        >>> require_not_negative("EditActor", "scale", -1.0)
+        Traceback (most recent call last):
+        flowpolicy.errors.ConfigError: EditActor: scale must be finite and at least 0, got -1.0.
+    """
+    if not 0 <= value < float("inf"):
+        told = f" {advice}" if advice else ""
+        raise ConfigError(f"{owner}: {name} must be finite and at least 0, got {value!r}.{told}")
+    return value
+
+
 def require_at_least(owner: str, name: str, value: int, minimum: int) -> int:
     """Refuse what is not a whole number, or one below ``minimum``."""
     if isinstance(value, bool) or not isinstance(value, Integral):

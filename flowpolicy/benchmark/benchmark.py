@@ -14,6 +14,7 @@ from flowpolicy.benchmark.table import write_tables
 from flowpolicy.errors import ConfigError
 from flowpolicy.plot.dots import Dot, dot_plot
 from flowpolicy.run_folder import RunFolder
+from flowpolicy.train.seeds import require_seeds
 
 FOOTNOTE = "diamonds: means over seeds with 95 % bootstrap intervals; faint dots: single seeds"
 _MARKER = "benchmark.json"
@@ -62,8 +63,7 @@ def run_benchmark(
         Stopped: SIGINT or SIGTERM came; finished runs stay.
     """
     known, folder = Suite.read(suite), Path(out)
-    if not seeds or len(set(seeds)) != len(seeds):
-        raise ConfigError(f"seeds must be different numbers, at least one, got {list(seeds)}")
+    require_seeds(seeds)
     cells = {
         folder / env / method / f"seed_{seed}": known.config(
             env, method, seed=seed, data_root=data_root

@@ -78,10 +78,9 @@ def failed_cells(out: Path) -> dict[Path, str]:
 
 
 def _require_same(path: Path, config: TrainConfig) -> None:
-    had, wants = TrainConfig.from_dict(RunFolder(path).config()).to_dict(), config.to_dict()
-    for name in wants:
-        if had.get(name) != wants[name]:
-            raise ConfigError(
-                f"{path} was run with {name} {had.get(name)!r}, now it is {wants[name]!r}; choose "
-                "another folder with --out, or remove this one"
-            )
+    if changed := TrainConfig.from_dict(RunFolder(path).config()).difference(config):
+        name, before, now = changed
+        raise ConfigError(
+            f"{path} was run with {name} {before!r}, now it is {now!r}; choose another folder with "
+            "--out, or remove this one"
+        )

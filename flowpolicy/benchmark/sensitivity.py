@@ -16,6 +16,7 @@ from flowpolicy.benchmark.table import write_tables
 from flowpolicy.errors import ConfigError, unknown_name
 from flowpolicy.plot.sensitivity import Place, sensitivity_plot
 from flowpolicy.run_folder import RunFolder
+from flowpolicy.train.seeds import require_seeds
 
 VALUES = (0.03, 0.3, 3.0, 30.0, 300.0)
 TARGET_ERROR = 0.1
@@ -96,8 +97,7 @@ def run_sensitivity(
     known, folder = Suite.read(suite), Path(out)
     if not values or any(not value > 0 for value in values):
         raise ConfigError(f"values must be numbers above 0, at least one, got {list(values)}")
-    if not seeds or len(set(seeds)) != len(seeds):
-        raise ConfigError(f"seeds must be different numbers, at least one, got {list(seeds)}")
+    require_seeds(seeds)
     if option not in recipe_options(agent):
         raise unknown_name(f"option of {agent}", option, recipe_options(agent))
     cells = {}

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from flowpolicy.errors import ConfigError
+from flowpolicy.errors import require_not_negative
 
 Aggregation = Callable[[Tensor], Tensor]
 """``[E, *B, 1] -> [*B, 1]``: reduces the first dimension."""
@@ -108,8 +108,7 @@ class Pessimistic:
     rho: float
 
     def __post_init__(self) -> None:
-        if not 0 <= self.rho < float("inf"):
-            raise ConfigError(f"Pessimistic: rho must be finite and at least 0, got {self.rho!r}.")
+        require_not_negative("Pessimistic", "rho", self.rho)
 
     def __call__(self, values: Tensor) -> Tensor:
         """``[E, *B, 1] -> [*B, 1]``."""

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torchrl.envs.utils import ExplorationType
 from torchrl.objectives import LossModule
 
-from flowpolicy.errors import ConfigError
+from flowpolicy.errors import ConfigError, require_not_negative
 from flowpolicy.modules.drawing import with_draws
 from flowpolicy.modules.evaluated_batch import EvaluatedBatch
 from flowpolicy.modules.frozen import frozen, is_frozen, unfrozen
@@ -41,6 +41,9 @@ class Loss(LossModule):
     ``reads``. Moving or saving a single loss concerns the network that it trains and no other;
     ``Agent`` does it for all.
 
+    Where the batch has an entry ``valid``, losses of the data's action count the other rows as zero
+    (their chunks would leave the trajectory), in a mean over all rows as in QAM's code.
+
     Args:
         name: the loss is reported as ``loss_<name>``.
         coefficient: ``c``, at least 0. A buffer: ``loss.coefficient = 3.0`` changes it, also under
@@ -48,10 +51,7 @@ class Loss(LossModule):
             a factor of 1 beside it.
         reduction: ``"mean"``, ``"sum"`` or ``"none"`` over the batch. The reduction leaves
             out rows that a validity mask of TorchRL's samplers marks, and counts priority weights;
-            metrics are of all rows, and a scale over the batch refuses padded ones.
-
-    Where the batch has an entry ``valid``, losses of the data's action count the other rows as zero
-    (their chunks would leave the trajectory), in a mean over all rows as in QAM's code.
+            metrics are of all rows, valid or not, and a scale over the batch refuses padded ones.
 
     Raises:
         ConfigError: a negative or non-finite coefficient, or an unknown reduction.
@@ -87,11 +87,7 @@ class Loss(LossModule):
         if isinstance(coefficient, LearnedCoefficient):
             self.learned_coefficient = frozen(coefficient)
             coefficient = 1.0
-        if not 0 <= coefficient < float("inf"):
-            raise ConfigError(
-                f"{type(self).__name__}: coefficient must be finite and at least 0, got "
-                f"{coefficient!r}."
-            )
+        require_not_negative(type(self).__name__, "coefficient", coefficient)
         if reduction not in ("mean", "sum", "none"):
             raise ConfigError(
                 f"{type(self).__name__}: reduction must be 'mean', 'sum' or 'none', got "

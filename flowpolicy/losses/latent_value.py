@@ -15,7 +15,7 @@ from flowpolicy.modules.actor import Actor
 from flowpolicy.modules.critic_ensemble import CriticEnsemble
 from flowpolicy.modules.evaluated_batch import Critic, EvaluatedBatch
 from flowpolicy.modules.frozen import frozen, unfrozen
-from flowpolicy.modules.parts import require_actor, require_critic
+from flowpolicy.modules.parts import require_actor, require_critic, require_noise_like_action
 from flowpolicy.paths.draws import Draw
 
 
@@ -86,11 +86,7 @@ class LatentValueLoss(Loss):
                 f"LatentValueLoss: member learns from member, but the latent critic has size "
                 f"{latent_critic.size} and the critic {unfrozen(critic).size}."
             )
-        if flow.noise_shape != (flow.act_dim,):
-            raise ConfigError(
-                "LatentValueLoss: the flow's noise must be as wide as its action, "
-                f"({flow.act_dim},), but its noise_shape is {flow.noise_shape}."
-            )
+        require_noise_like_action("LatentValueLoss", "flow", flow)
         self.latent_critic = latent_critic
         self.critic = frozen(critic)
         self.flow = frozen(flow)

@@ -7,7 +7,7 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
-from flowpolicy.errors import ConfigError, require_instance
+from flowpolicy.errors import ConfigError, require_instance, require_not_negative
 from flowpolicy.modules.actor import Actor
 from flowpolicy.modules.parts import require_actor
 from flowpolicy.modules.stochastic_actor import StochasticActor
@@ -63,12 +63,10 @@ class EditActor(StochasticActor):
                 f"EditActor: base and edit must each draw noise {noise}, but their noise_shapes "
                 f"are {base.noise_shape} and {edit.noise_shape}."
             )
-        if not 0 <= scale < float("inf"):
-            raise ConfigError(f"EditActor: scale must be finite and at least 0, got {scale!r}.")
         super().__init__(base.obs_dim, base.act_dim, noise_shape=(2, base.act_dim))
         self.base = base
         self.edit = edit
-        self.scale = scale
+        self.scale = require_not_negative("EditActor", "scale", scale)
 
     @property
     def trained(self) -> nn.Module:

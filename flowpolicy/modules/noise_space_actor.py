@@ -6,10 +6,10 @@ from typing import final
 
 from torch import Tensor, nn
 
-from flowpolicy.errors import ConfigError, require_positive, require_sizes_match
+from flowpolicy.errors import require_positive, require_sizes_match
 from flowpolicy.modules.actor import Actor
 from flowpolicy.modules.frozen import frozen
-from flowpolicy.modules.parts import require_actor
+from flowpolicy.modules.parts import require_actor, require_noise_like_action
 
 
 @final
@@ -46,11 +46,7 @@ class NoiseSpaceActor(Actor):
         require_actor("NoiseSpaceActor", "latent", latent)
         require_actor("NoiseSpaceActor", "flow", flow)
         require_sizes_match("NoiseSpaceActor", latent=latent, flow=flow)
-        if flow.noise_shape != (flow.act_dim,):
-            raise ConfigError(
-                "NoiseSpaceActor: the flow's noise must be as wide as its action, "
-                f"({flow.act_dim},), but its noise_shape is {flow.noise_shape}."
-            )
+        require_noise_like_action("NoiseSpaceActor", "flow", flow)
         super().__init__(flow.obs_dim, flow.act_dim, latent.noise_shape)
         self.latent = latent
         self.flow = flow

@@ -28,6 +28,15 @@ def require_actor(owner: str, name: str, value: object) -> None:
         )
 
 
+def require_noise_like_action(owner: str, name: str, actor: Actor) -> None:
+    """Refuse an actor whose noise another network could not propose as it does an action."""
+    if actor.noise_shape != (actor.act_dim,):
+        raise ConfigError(
+            f"{owner}: the {name}'s noise must be as wide as its action, ({actor.act_dim},), but "
+            f"its noise_shape is {actor.noise_shape}."
+        )
+
+
 def require_field(owner: str, name: str, value: object) -> None:
     """Refuse what gives no velocity."""
     needs = ("velocity", "obs_dim", "act_dim")

@@ -8,14 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flowpolicy.errors import ConfigError
-from flowpolicy.plot.style import COLORS, FAINT, figure_style, new_figure, save_figure
+from flowpolicy.plot.style import COLORS, FAINT, MARKERS, figure_style, new_figure, save_figure
 from flowpolicy.results import Point, pooled, read_points
 from flowpolicy.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-MARKERS = ("o", "s", "^", "D", "v", "P")
 
 
 def learning_curve(

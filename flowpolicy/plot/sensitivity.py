@@ -6,9 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from flowpolicy.plot.style import COLORS, FAINT, figure_style, new_figure, save_figure
-
-MARKERS = ("o", "s", "^", "D", "v", "P")
+from flowpolicy.plot.style import COLORS, FAINT, MARKERS, figure_style, new_figure, save_figure
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ COLORS: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9
 """Okabe and Ito's palette in the order of use; blue and vermilion first."""
 
 INK: Final = "#222222"
+MARKERS: Final = ("o", "s", "^", "D", "v", "P")
 FAINT: Final = "#8A8A8A"
 GRID: Final = "#E4E4E4"
 

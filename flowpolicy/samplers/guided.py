@@ -7,7 +7,12 @@ from typing import cast, final
 
 from torch import Tensor, nn
 
-from flowpolicy.errors import ConfigError, require_instance, require_positive, require_sizes_match
+from flowpolicy.errors import (
+    require_instance,
+    require_not_negative,
+    require_positive,
+    require_sizes_match,
+)
 from flowpolicy.functional.action_gradient import action_gradient
 from flowpolicy.functional.aggregation import Aggregation, mean_value
 from flowpolicy.functional.guidance import score_velocity
@@ -132,11 +137,8 @@ class GuidedSampler(Actor):
         require_function("GuidedSampler", "guide", guide, "as_if_clean")
         require_aggregation("GuidedSampler", aggregation, critic)
         require_positive("GuidedSampler", "temperature", temperature)
-        if not 0 <= coefficient < float("inf"):
-            raise ConfigError(
-                "GuidedSampler: coefficient must be finite and at least 0, got "
-                f"{coefficient!r}. Actions of less value need a critic of the opposite sign."
-            )
+        advice = "Actions of less value need a critic of the opposite sign."
+        require_not_negative("GuidedSampler", "coefficient", coefficient, advice)
         super().__init__(sampler.obs_dim, sampler.act_dim)
         self.sampler = sampler
         self.critic = critic

@@ -192,6 +192,17 @@ class TrainConfig:
                 raise ConfigError(f"the configuration lacks {name!r}")
         return cls(**values)
 
+    def difference(self, other: TrainConfig) -> tuple[str, Any, Any] | None:
+        """The first setting that differs: its name, the value here and there; ``None`` if none.
+
+        Example:
+            >>> config = TrainConfig(agent="fql", env="cube-single-play-singletask-v0")
+            >>> config.difference(config.replace(seed=3))
+            ('seed', 0, 3)
+        """
+        here, there = self.to_dict(), other.to_dict()
+        return next(((k, v, there[k]) for k, v in here.items() if v != there[k]), None)
+
     def replace(self, **changes: Any) -> TrainConfig:
         """A copy with other values."""
         return dataclasses.replace(self, **changes)

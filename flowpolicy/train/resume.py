@@ -54,13 +54,12 @@ def require_same_run(folder: RunFolder, config: TrainConfig) -> None:
     if "seeds" in saved:
         seeds = ", ".join(str(seed.path) for seed in folder.seeds())
         raise ConfigError(f"{folder.path} holds several runs; resume each by itself: {seeds}")
-    before, now = TrainConfig.from_dict(saved).to_dict(), config.to_dict()
-    for name, value in now.items():
-        if before[name] != value:
-            raise ConfigError(
-                f"{folder.path} is a run with {name} {before[name]!r}, not {value!r}; resume it "
-                "with the configuration that it has"
-            )
+    if changed := TrainConfig.from_dict(saved).difference(config):
+        name, before, now = changed
+        raise ConfigError(
+            f"{folder.path} is a run with {name} {before!r}, not {now!r}; resume it with the "
+            "configuration that it has"
+        )
 
 
 def require_same_data(folder: RunFolder, dataset: Dataset) -> None:

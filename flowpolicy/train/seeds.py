@@ -18,6 +18,12 @@ class SeedError(FlowPolicyError, RuntimeError):
     """The run of one of several seeds failed."""
 
 
+def require_seeds(seeds: Sequence[int]) -> None:
+    """Refuses seeds that are missing or repeated."""
+    if not seeds or len(set(seeds)) != len(seeds):
+        raise ConfigError(f"seeds must be different numbers, at least one, got {list(seeds)}")
+
+
 def train_seeds(
     config: TrainConfig,
     seeds: Sequence[int],
@@ -46,8 +52,7 @@ def train_seeds(
         SeedError: One of the runs failed; the others were finished.
         Stopped: SIGINT or SIGTERM came; every running seed is saved.
     """
-    if not seeds or len(set(seeds)) != len(seeds):
-        raise ConfigError(f"seeds must be different numbers, at least one, got {list(seeds)}")
+    require_seeds(seeds)
     if jobs < 1:
         raise ConfigError(f"jobs must be at least 1, got {jobs}")
     require_device(config.device)
