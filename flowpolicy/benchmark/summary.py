@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flowpolicy.errors import ConfigError
-from flowpolicy.evaluate import bootstrap_interval, wilson_interval
-from flowpolicy.results import Point, read_points
+from flowpolicy.evaluate import wilson_interval
+from flowpolicy.results import OverSeeds, Point, read_points
 from flowpolicy.run_folder import RunFolder
 
 
 @dataclass(frozen=True)
-class Summary:
+class Summary(OverSeeds):
     """The last evaluations of runs that differ in their seeds alone.
 
     Attributes:
@@ -41,21 +41,6 @@ class Summary:
     def values(self) -> list[float]:
         """One per seed: success in per cent, or the mean return."""
         return [point.value for point in self.points.values()]
-
-    @property
-    def mean(self) -> float:
-        """Over seeds."""
-        return statistics.fmean(self.values)
-
-    @property
-    def std(self) -> float:
-        """Population standard deviation over seeds."""
-        return statistics.pstdev(self.values)
-
-    @property
-    def interval(self) -> tuple[float, float] | None:
-        """95 % bootstrap interval over seeds; ``None`` of a single one."""
-        return bootstrap_interval(self.values) if len(self.values) > 1 else None
 
     @property
     def pooled(self) -> tuple[float, float] | None:

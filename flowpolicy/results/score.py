@@ -8,14 +8,15 @@ from dataclasses import dataclass
 from typing import final
 
 from flowpolicy.errors import ConfigError, unknown_name
-from flowpolicy.evaluate import Protocol, bootstrap_interval, protocol
+from flowpolicy.evaluate import Protocol, protocol
+from flowpolicy.results.over_seeds import OverSeeds
 from flowpolicy.results.points import Point, read_points
 from flowpolicy.run_folder import RunFolder
 
 
 @final
 @dataclass(frozen=True)
-class Score:
+class Score(OverSeeds):
     """What a run scores, seed by seed.
 
     Attributes:
@@ -35,21 +36,6 @@ class Score:
     values: tuple[float, ...]
     success: bool
     differences: tuple[str, ...] = ()
-
-    @property
-    def mean(self) -> float:
-        """Over seeds."""
-        return statistics.fmean(self.values)
-
-    @property
-    def std(self) -> float:
-        """Population standard deviation over seeds, 0 of one seed."""
-        return statistics.pstdev(self.values)
-
-    @property
-    def interval(self) -> tuple[float, float] | None:
-        """95 % bootstrap interval of the mean over seeds; ``None`` of one seed."""
-        return bootstrap_interval(self.values) if len(self.values) > 1 else None
 
     def __str__(self) -> str:
         unit = " %" if self.success else ""
