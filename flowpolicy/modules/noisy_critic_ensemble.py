@@ -5,25 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import final
 
-import torch
-from tensordict import TensorDictBase
-from tensordict.nn import TensorDictModuleBase, dispatch
 from torch import Tensor
 
-from flowpolicy.errors import (
-    require_at_least,
-    require_input,
-    require_obs_dim,
-    require_same_batch,
-)
 from flowpolicy.functional.aggregation import Aggregation, mean_value
-from flowpolicy.modules.keys import entry
-from flowpolicy.modules.mlp import Activation, like, tanh_gelu
-from flowpolicy.modules.stacked import stacked_mlp, values_of_members
+from flowpolicy.modules.mlp import Activation, tanh_gelu
+from flowpolicy.modules.stacked_critics import StackedCritics
 
 
 @final
-class NoisyCriticEnsemble(TensorDictModuleBase):
+class NoisyCriticEnsemble(StackedCritics):
     r"""``E`` critics of a noisy action and the flow time at which it stands.
 
     .. math::
@@ -72,42 +62,23 @@ class NoisyCriticEnsemble(TensorDictModuleBase):
         aggregation: Aggregation = mean_value,
         activation: Activation = tanh_gelu,
     ) -> None:
-        super().__init__()
-        self.in_keys = ["observation", "action"]
-        self.out_keys = ["state_action_values", "state_action_value"]
-        self.obs_dim = require_obs_dim("NoisyCriticEnsemble", obs_dim)
-        self.act_dim = require_at_least("NoisyCriticEnsemble", "act_dim", act_dim, 1)
-        self.size = require_at_least("NoisyCriticEnsemble", "size", size, 1)
-        self.aggregation = aggregation
-        self.net = stacked_mlp(
-            "NoisyCriticEnsemble",
-            self.obs_dim + self.act_dim + 1,
+        super().__init__(
+            obs_dim,
+            act_dim,
             hidden,
-            members=self.size,
+            size=size,
+            further_inputs=1,
             layer_norm=layer_norm,
+            aggregation=aggregation,
             activation=activation,
         )
 
     def values_at(self, observation: Tensor, x_t: Tensor, time: Tensor) -> Tensor:
         """``observation [*B, O], x_t [*B, A], time [*B, 1] -> [E, *B, 1]``."""
-        parameter = like(self.net)
-        require_input("NoisyCriticEnsemble", "observation", observation, self.obs_dim, parameter)
-        require_input("NoisyCriticEnsemble", "action", x_t, self.act_dim, parameter)
-        require_input("NoisyCriticEnsemble", "time", time, 1, parameter)
-        require_same_batch("NoisyCriticEnsemble", "observation", observation, "action", x_t)
-        require_same_batch("NoisyCriticEnsemble", "observation", observation, "time", time)
-        return values_of_members(self.net, self.size, torch.cat([observation, x_t, time], dim=-1))
+        return self.of_inputs(observation, x_t, time)
 
     def values(self, observation: Tensor, action: Tensor) -> Tensor:
         """At ``t = 1``: ``observation [*B, O], action [*B, A] -> [E, *B, 1]``."""
         return self.values_at(
             observation, action, observation.new_ones((*observation.shape[:-1], 1))
         )
-
-    @dispatch(auto_batch_size=False)  # type: ignore[untyped-decorator]
-    def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
-        """Writes ``state_action_values`` and ``state_action_value``."""
-        given = (entry("NoisyCriticEnsemble", tensordict, key) for key in self.in_keys)
-        values = self.values(*given)
-        tensordict.set(self.out_keys[0], values.squeeze(-1).movedim(0, -1))
-        return tensordict.set(self.out_keys[1], self.aggregation(values))

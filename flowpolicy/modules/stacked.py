@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-
-from flowpolicy.modules.mlp import Activation, mlp
 
 
 class StackedLinear(nn.Module):
@@ -56,32 +52,3 @@ class StackedLayerNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """``[E, N, features] -> [E, N, features]``."""
         return torch.addcmul(self.bias, F.layer_norm(x, x.shape[-1:], eps=1e-6), self.weight)
-
-
-def stacked_mlp(
-    owner: str,
-    in_features: int,
-    hidden: Sequence[int],
-    *,
-    members: int,
-    layer_norm: bool,
-    activation: Activation,
-) -> nn.Sequential:
-    """``E`` independent perceptrons of one output, ``[E, N, in] -> [E, N, 1]``."""
-    return mlp(
-        owner,
-        in_features,
-        1,
-        hidden,
-        layer_norm=layer_norm,
-        activation=activation,
-        linear=lambda i, o: StackedLinear(members, i, o),
-        norm=lambda features: StackedLayerNorm(members, features),
-    )
-
-
-def values_of_members(net: nn.Sequential, members: int, x: Tensor) -> Tensor:
-    """What every member makes of one input, ``[*B, in] -> [E, *B, 1]``."""
-    flat = x.reshape(1, -1, x.shape[-1]).expand(members, -1, -1)
-    out: Tensor = net(flat)
-    return out.reshape(members, *x.shape[:-1], 1)
