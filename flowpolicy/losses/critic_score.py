@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import ClassVar, final
 
-from tensordict import NestedKey
-from torch import Tensor, nn
+from torch import Tensor
 
 from flowpolicy.errors import require_sizes_match
 from flowpolicy.functional.action_gradient import action_gradient
 from flowpolicy.functional.aggregation import Aggregation, mean_value
 from flowpolicy.functional.score import ScoreError
-from flowpolicy.losses.base import Loss, Reduction
+from flowpolicy.losses.base import Reduction
+from flowpolicy.losses.predictor_loss import PredictorLoss
 from flowpolicy.modules.evaluated_batch import Critic, EvaluatedBatch
 from flowpolicy.modules.frozen import frozen
 from flowpolicy.modules.noise_predictor import NoisePredictor
@@ -21,16 +20,14 @@ from flowpolicy.modules.parts import (
     require_critic,
     require_differentiable,
     require_function,
-    require_predictor,
 )
 from flowpolicy.paths.diffusion import VP_SCHEDULE
-from flowpolicy.paths.draws import Draw, GaussianNoise, Law
+from flowpolicy.paths.draws import Law
 from flowpolicy.paths.schedules import Schedule
-from flowpolicy.paths.times import StepTime
 
 
 @final
-class CriticScoreLoss(Loss):
+class CriticScoreLoss(PredictorLoss):
     r"""Makes the predicted noise follow the critics' gradient at the noisy action.
 
     .. math::
@@ -82,8 +79,6 @@ class CriticScoreLoss(Loss):
     same.
     """
 
-    role = "predictor"
-    of_data_action = True
     metrics: ClassVar[tuple[str, ...]] = ("gradient",)
 
     def __init__(
@@ -99,31 +94,22 @@ class CriticScoreLoss(Loss):
         reduction: Reduction = "mean",
         name: str = "score",
     ) -> None:
-        super().__init__(name, coefficient=coefficient, reduction=reduction)
-        require_predictor("CriticScoreLoss", "predictor", predictor)
+        super().__init__(
+            predictor,
+            name,
+            schedule=schedule,
+            time=time,
+            coefficient=coefficient,
+            reduction=reduction,
+        )
         require_critic("CriticScoreLoss", "critic", critic)
         require_sizes_match("CriticScoreLoss", predictor=predictor, critic=critic)
         require_function("CriticScoreLoss", "error", error, "noise_alignment")
         require_aggregation("CriticScoreLoss", aggregation, critic)
-        self.predictor = predictor
         self.critic = frozen(critic)
         self.error = error
-        self.schedule = schedule
-        self.time = StepTime(predictor.steps) if time is None else time
         self.aggregation = aggregation
         require_differentiable("CriticScoreLoss", "critic", critic, self._values)
-
-    @property
-    def network(self) -> nn.Module:
-        """The predictor."""
-        return self.predictor
-
-    def draws(self) -> Mapping[NestedKey, Draw]:
-        """The noise and the time."""
-        return {
-            self.tensor_keys.x0: Draw((self.predictor.act_dim,), GaussianNoise()),
-            self.tensor_keys.time: Draw((1,), self.time),
-        }
 
     def _values(self, observation: Tensor, action: Tensor) -> Tensor:
         return self.aggregation(self.critic.values(observation, action))

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import final
 
-from tensordict import NestedKey
-from torch import Tensor, nn
+from torch import Tensor
 
 from flowpolicy.functional.squared_error import squared_error
-from flowpolicy.losses.base import Loss, Reduction
+from flowpolicy.losses.base import Reduction
+from flowpolicy.losses.predictor_loss import PredictorLoss
 from flowpolicy.modules.evaluated_batch import EvaluatedBatch
 from flowpolicy.modules.noise_predictor import NoisePredictor
-from flowpolicy.modules.parts import require_predictor
 from flowpolicy.paths.diffusion import VP_SCHEDULE
-from flowpolicy.paths.draws import Draw, GaussianNoise, Law
+from flowpolicy.paths.draws import Law
 from flowpolicy.paths.schedules import Schedule
-from flowpolicy.paths.times import StepTime
 
 
 @final
-class NoiseMatchingLoss(Loss):
+class NoiseMatchingLoss(PredictorLoss):
     r"""Regresses a noise predictor on the noise that was mixed into the data's action.
 
     .. math::
@@ -55,9 +52,6 @@ class NoiseMatchingLoss(Loss):
     Source: Ho, Jain, Abbeel, "Denoising diffusion probabilistic models", 2020, arXiv 2006.11239.
     """
 
-    role = "predictor"
-    of_data_action = True
-
     def __init__(
         self,
         predictor: NoisePredictor,
@@ -68,23 +62,14 @@ class NoiseMatchingLoss(Loss):
         reduction: Reduction = "mean",
         name: str = "denoise",
     ) -> None:
-        super().__init__(name, coefficient=coefficient, reduction=reduction)
-        require_predictor("NoiseMatchingLoss", "predictor", predictor)
-        self.predictor = predictor
-        self.schedule = schedule
-        self.time = StepTime(predictor.steps) if time is None else time
-
-    @property
-    def network(self) -> nn.Module:
-        """The predictor."""
-        return self.predictor
-
-    def draws(self) -> Mapping[NestedKey, Draw]:
-        """The noise and the time."""
-        return {
-            self.tensor_keys.x0: Draw((self.predictor.act_dim,), GaussianNoise()),
-            self.tensor_keys.time: Draw((1,), self.time),
-        }
+        super().__init__(
+            predictor,
+            name,
+            schedule=schedule,
+            time=time,
+            coefficient=coefficient,
+            reduction=reduction,
+        )
 
     def per_sample(self, evaluated: EvaluatedBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """The squared error of the noise, ``[*B, 1]``."""
