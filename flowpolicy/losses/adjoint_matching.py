@@ -8,14 +8,10 @@ import torch
 from torch import Tensor
 
 from flowpolicy.functional.action_gradient import action_gradient
-from flowpolicy.functional.aggregation import Aggregation, mean_value
 from flowpolicy.functional.lean_adjoint import adjoint_matching_error, lean_adjoint
 from flowpolicy.functional.memoryless import memoryless_path
-from flowpolicy.losses.base import Reduction
 from flowpolicy.losses.memoryless_loss import MemorylessLoss
-from flowpolicy.modules.evaluated_batch import Critic, EvaluatedBatch
-from flowpolicy.modules.target_network import TargetNetwork
-from flowpolicy.modules.velocity_field import VelocityField
+from flowpolicy.modules.evaluated_batch import EvaluatedBatch
 from flowpolicy.samplers.sampler import velocity_given
 
 
@@ -47,7 +43,7 @@ class AdjointMatchingLoss(MemorylessLoss):
         aggregation: over the ensemble.
         coefficient: ``c``.
         reduction: over the batch.
-        name: reported as ``loss_<name>``.
+        name: reported as ``loss_<name>``, by default ``adjoint``.
 
     Raises:
         ConfigError: parts of the wrong kind or of different sizes, critics that are not
@@ -72,32 +68,8 @@ class AdjointMatchingLoss(MemorylessLoss):
     authors' code, after Domingo-Enrich et al., "Adjoint matching", ICLR 2025, arXiv 2409.08861.
     """
 
+    default_name: ClassVar[str] = "adjoint"
     metrics: ClassVar[tuple[str, ...]] = ("mean", "max")
-
-    def __init__(
-        self,
-        field: VelocityField,
-        base: VelocityField | TargetNetwork,
-        critic: Critic,
-        *,
-        temperature: float,
-        steps: int = 10,
-        aggregation: Aggregation = mean_value,
-        coefficient: float = 1.0,
-        reduction: Reduction = "mean",
-        name: str = "adjoint",
-    ) -> None:
-        super().__init__(
-            field,
-            base,
-            critic,
-            name,
-            temperature=temperature,
-            steps=steps,
-            aggregation=aggregation,
-            coefficient=coefficient,
-            reduction=reduction,
-        )
 
     @torch.no_grad()
     def adjoints(self, observation: Tensor, path: Tensor) -> Tensor:

@@ -6,18 +6,13 @@ from typing import ClassVar, final
 
 from torch import Tensor
 
-from flowpolicy.errors import require_at_least
-from flowpolicy.functional.aggregation import Aggregation, mean_value
 from flowpolicy.functional.memoryless import (
     control_cost,
     memoryless_noise_scale,
     memoryless_step,
 )
-from flowpolicy.losses.base import Reduction
 from flowpolicy.losses.memoryless_loss import MemorylessLoss
-from flowpolicy.modules.evaluated_batch import Critic, EvaluatedBatch
-from flowpolicy.modules.target_network import TargetNetwork
-from flowpolicy.modules.velocity_field import VelocityField
+from flowpolicy.modules.evaluated_batch import EvaluatedBatch
 from flowpolicy.samplers.sampler import velocity_given
 
 
@@ -44,7 +39,7 @@ class BasicAdjointMatchingLoss(MemorylessLoss):
         aggregation: over the ensemble.
         coefficient: ``c``.
         reduction: over the batch.
-        name: reported as ``loss_<name>``.
+        name: reported as ``loss_<name>``, by default ``basic_adjoint``.
 
     Raises:
         ConfigError: parts of the wrong kind or of different sizes, critics that are not
@@ -67,32 +62,9 @@ class BasicAdjointMatchingLoss(MemorylessLoss):
     2601.14234, and the authors' code; the cost of control carries no step length there.
     """
 
+    default_name: ClassVar[str] = "basic_adjoint"
+    least_steps: ClassVar[int] = 2
     metrics: ClassVar[tuple[str, ...]] = ("cost", "value")
-
-    def __init__(
-        self,
-        field: VelocityField,
-        base: VelocityField | TargetNetwork,
-        critic: Critic,
-        *,
-        temperature: float,
-        steps: int = 10,
-        aggregation: Aggregation = mean_value,
-        coefficient: float = 1.0,
-        reduction: Reduction = "mean",
-        name: str = "basic_adjoint",
-    ) -> None:
-        super().__init__(
-            field,
-            base,
-            critic,
-            name,
-            temperature=temperature,
-            steps=require_at_least("BasicAdjointMatchingLoss", "steps", steps, 2),
-            aggregation=aggregation,
-            coefficient=coefficient,
-            reduction=reduction,
-        )
 
     def per_sample(self, evaluated: EvaluatedBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """Cost minus scaled value, ``[*B, 1]``."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 from tensordict import NestedKey
 from torch import Tensor, nn
 
-from flowpolicy.errors import ConfigError, require_positive, require_sizes_match
-from flowpolicy.functional.aggregation import Aggregation
+from flowpolicy.errors import ConfigError, require_at_least, require_positive, require_sizes_match
+from flowpolicy.functional.aggregation import Aggregation, mean_value
 from flowpolicy.losses.base import Loss, Reduction
 from flowpolicy.modules.evaluated_batch import Critic, EvaluatedBatch
 from flowpolicy.modules.frozen import frozen, unfrozen
@@ -36,12 +37,12 @@ class MemorylessLoss(Loss):
         field: the velocity field to train.
         base: the field that it starts from or stays near, e.g. the target of the cloned one.
         critic: whose values are to be raised.
-        name: reported as ``loss_<name>``.
         temperature: ``eta``, above 0. A buffer, as the coefficient.
         steps: ``T``.
         aggregation: over the ensemble.
         coefficient: the loss's factor.
         reduction: over the batch.
+        name: reported as ``loss_<name>``; ``default_name`` where ``None``.
 
     Raises:
         ConfigError: parts of the wrong kind or of different sizes, critics that are not
@@ -51,6 +52,8 @@ class MemorylessLoss(Loss):
     """
 
     role = "field"
+    default_name: ClassVar[str]
+    least_steps: ClassVar[int] = 1
     temperature: Tensor
     _schedulable_buffers = frozenset({"coefficient", "temperature"})
 
@@ -59,16 +62,18 @@ class MemorylessLoss(Loss):
         field: VelocityField,
         base: VelocityField | TargetNetwork,
         critic: Critic,
-        name: str,
         *,
         temperature: float,
-        steps: int,
-        aggregation: Aggregation,
-        coefficient: float,
-        reduction: Reduction,
+        steps: int = 10,
+        aggregation: Aggregation = mean_value,
+        coefficient: float = 1.0,
+        reduction: Reduction = "mean",
+        name: str | None = None,
     ) -> None:
+        name = self.default_name if name is None else name
         super().__init__(name, coefficient=coefficient, reduction=reduction)
         owner = type(self).__name__
+        require_at_least(owner, "steps", steps, self.least_steps)
         require_field(owner, "field", field)
         require_field(owner, "base", base)
         require_critic(owner, "critic", critic)
