@@ -6,7 +6,6 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import Any, final
 
-import numpy as np
 import torch
 from tensordict import TensorDictBase
 from tensordict.nn import TensorDictModuleBase
@@ -22,6 +21,7 @@ from flowpolicy.errors import DataError
 from flowpolicy.modules import Actor
 from flowpolicy.train.online import Explore
 from flowpolicy.train.stages import as_batch, passed, stages_of
+from flowpolicy.train.streams import stream_seed
 
 STEP_KEYS: tuple[Key, ...] = (
     "observation",
@@ -137,8 +137,7 @@ class Interaction:
     def _start(self) -> None:
         env = online_env(self._env, timing=self._timing, max_episode_steps=self._limit)
         # Not the same starts again where a run goes on.
-        source = np.random.SeedSequence([self._seed, self.steps])
-        env.set_seed(int(source.generate_state(1)[0]))
+        env.set_seed(stream_seed(self._seed, f"episodes from step {self.steps}"))
         self._collector = Collector(
             env,
             self._acting,

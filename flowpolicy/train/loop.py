@@ -32,6 +32,7 @@ from flowpolicy.train.resume import (
     warn_of_other_bits,
 )
 from flowpolicy.train.stop import Stopped, StopRequest
+from flowpolicy.train.streams import stream_seed
 from flowpolicy.train.task import describe, load_dataset, require_environment, seeded_agent
 from flowpolicy.train.versions import versions
 
@@ -62,7 +63,8 @@ def train(
 
     A run that was stopped or killed goes on from its newest intact checkpoint with ``resume=True``:
     offline on the CPU bit by bit as if nothing had happened, online with the transitions that it
-    had seen and at the start of another episode, because a simulator's state cannot be saved.
+    had seen and at the start of another episode, because a simulator's state cannot be saved. A
+    warm-up, which makes no update, is repeated from its beginning.
 
     Args:
         config: The run.
@@ -147,7 +149,9 @@ class _Run:
         device = self.dataset.device
         self.generators = {"batches": torch.Generator(device).manual_seed(config.seed)}
         if config.online_steps:
-            self.generators["behaviour"] = torch.Generator(device).manual_seed(config.seed)
+            # Not the numbers that choose the batches: warm-up actions would repeat in them.
+            behaviour = stream_seed(config.seed, "behaviour")
+            self.generators["behaviour"] = torch.Generator(device).manual_seed(behaviour)
         if resume:
             self.folder = RunFolder.open(out)
             require_same_data(self.folder, self.dataset)
