@@ -44,7 +44,7 @@ from flowpolicy.functional import (
 from flowpolicy.losses import FlowMatchingLoss, Loss, NoisyValueLoss, TDLoss
 from flowpolicy.modules import NoisyCriticEnsemble, TargetNetwork, VelocityField
 from flowpolicy.samplers import EulerSampler, GuidedSampler, as_if_clean, at_their_time
-from flowpolicy.samplers.guided import Guide
+from flowpolicy.samplers.guides import Guide
 
 
 def cgql(
