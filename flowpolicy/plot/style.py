@@ -20,6 +20,18 @@ MARKERS: Final = ("o", "s", "^", "D", "v", "P")
 FAINT: Final = "#8A8A8A"
 GRID: Final = "#E4E4E4"
 
+ON_DARK: Final = {
+    INK: "#E8E8EA",
+    FAINT: "#A6A7AE",
+    GRID: "#3C3E48",
+    "#FFFFFF": "#1E2129",
+    "#0072B2": "#4FA8E0",
+    "#D55E00": "#F58139",
+    "#009E73": "#2BC49A",
+}
+"""What a colour becomes on a dark page: ink turns light, and the three darkest of the palette rise
+to a contrast of at least 4 with the ground."""
+
 _STYLE: Final[Any] = {  # Any: matplotlib spells all its keys out in the type
     "figure.constrained_layout.wspace": 0.05,
     "figure.constrained_layout.h_pad": 0.1,
@@ -47,7 +59,17 @@ _STYLE: Final[Any] = {  # Any: matplotlib spells all its keys out in the type
     "legend.frameon": False,
     "lines.linewidth": 2.4,
     "lines.solid_capstyle": "round",
+    "axes.prop_cycle": f"cycler(color={list(COLORS)})",
+    "figure.constrained_layout.use": True,
+    "svg.hashsalt": "flowpolicy",  # the same figure, the same file
 }
+
+
+def dark(svg: str) -> str:
+    """A picture in SVG with its colours for a dark page; embedded images stay as they are."""
+    for light, color in ON_DARK.items():
+        svg = svg.replace(light.lower(), color.lower())
+    return svg
 
 
 @contextmanager
