@@ -7,13 +7,14 @@ ARGS   ?=
 VENV  := .venv
 BIN   := $(VENV)/bin
 STAMP := $(VENV)/.installed
+DOCS  := $(VENV)/.docs
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadscope --cov=flowpolicy --cov-report=term
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test nightly lint style types layers format bench suite constraints clean
+.PHONY: help setup demo test nightly lint style types layers format docs bench suite constraints clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -54,6 +55,15 @@ layers: setup
 format: setup ## format the code and repair what ruff can repair
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
+
+docs: $(DOCS) ## run the tutorials and build the documentation into site/; every warning is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
+	@echo "==> ready: site/index.html"
+
+$(DOCS): $(STAMP)
+	@echo "==> installing the extra docs"
+	@$(BIN)/python -m pip install -qq --constraint constraints.txt --editable ".[docs]"
+	@touch $@
 
 bench: setup ## measure the speed, see benchmarks/README.md
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks

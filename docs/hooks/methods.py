@@ -11,6 +11,8 @@ RESULTS = Path(__file__).parents[1] / "results" / "suite-small.csv"
 TABLE = re.compile(r"(^## Who trains whom\n\n)((?:\|.*\n)+)", re.MULTILINE)
 OPTIONS = re.compile(r"^## Metrics to watch", re.MULTILINE)
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+LEGEND = "An arrow is gradient; a dashed box is moved by averaging alone."
+SUITE = "../results/README.md#the-suite-every-method-under-the-same-small-budget"
 ROW, WIDTH, LEFT, RIGHT = 34, 520, 190, 330
 
 
@@ -57,7 +59,7 @@ def diagram(table: str) -> str:
         f'<svg class="trains" viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{named}">'
         f"{''.join(shapes)}</svg>"
     )
-    return f'<div markdown="0">{svg}</div>\n\nAn arrow is gradient; a dashed box is moved by averaging alone.'
+    return f'<div markdown="0">{svg}</div>\n\n{LEGEND}'
 
 
 def _trained(row: list[str], networks: list[str]) -> str:
@@ -70,16 +72,17 @@ def results(method: str) -> str:
         rows = [row for row in csv.DictReader(file) if row["name"] == method]
     if not rows:
         return ""
-    lines = [
-        f"| `{row['env']}` | {float(row['mean']):.0f} | {row['values'].replace(' ', ', ')} | "
-        f"{float(row['episodes_low']):.0f} to {float(row['episodes_high']):.0f} | {row['updates']} |"
-        for row in rows
-    ]
+    lines = []
+    for row in rows:
+        seeds = row["values"].replace(" ", ", ")
+        interval = f"{float(row['episodes_low']):.0f} to {float(row['episodes_high']):.0f}"
+        mean = f"{float(row['mean']):.0f}"
+        lines.append(f"| `{row['env']}` | {mean} | {seeds} | {interval} | {row['updates']} |")
     return (
         "## Results here\n\n"
-        "Success in per cent after the small budget of [the suite](../results/README.md#the-suite-every-method-under-the-same-small-budget), "
-        "which is far below the papers' and says how the code runs, not how good the method is. "
-        "The interval is Wilson's, of 95 %, over the episodes of all seeds together.\n\n"
+        f"Success in per cent after the small budget of [the suite]({SUITE}), which is far below "
+        "the papers' and says how the code runs, not how good the method is. The interval is "
+        "Wilson's, of 95 %, over the episodes of all seeds together.\n\n"
         "| environment | mean | single seeds | interval | updates |\n|---|---|---|---|---|\n"
         + "\n".join(lines)
         + "\n\n"

@@ -51,7 +51,12 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
 def targets(page: str, text: str) -> list[str]:
     """The repository's files that a page links to, relative to the root."""
     found = [m[2] for m in LINK.finditer(text) if "://" not in m[2] and "mailto:" not in m[2]]
-    return [os.path.normpath(os.path.join(os.path.dirname(page), target)) for target in found]
+    return [absolute(page, target) for target in found]
+
+
+def absolute(page: str, target: str) -> str:
+    """What a page calls ``target``, relative to the root of the repository."""
+    return os.path.normpath(PurePosixPath(page).parent / target)
 
 
 def uri_of(target: str) -> str:
@@ -71,8 +76,7 @@ def rewritten(page: str, uri: str, text: str) -> str:
     def link(match: re.Match[str]) -> str:
         if "://" in match[2] or "mailto:" in match[2]:
             return match[0]
-        target = os.path.normpath(os.path.join(os.path.dirname(page), match[2]))
-        relative = os.path.relpath(uri_of(target), PurePosixPath(uri).parent)
+        relative = os.path.relpath(uri_of(absolute(page, match[2])), PurePosixPath(uri).parent)
         return f"{match[1]}{relative}{match[3]}"
 
     return LINK.sub(link, text)

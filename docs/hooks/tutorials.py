@@ -57,7 +57,7 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
 
 def shown(name: str, output: dict[str, Any]) -> str:
     """One block's text, and its figures for light and for dark pages."""
-    text = f'\n``` {{ .text .output }}\n{output["text"].rstrip()}\n```\n' if output["text"] else ""
+    text = f"\n``` {{ .text .output }}\n{output['text'].rstrip()}\n```\n" if output["text"] else ""
     for figure, label in output["figures"]:
         pictures = "".join(
             f"![{label}](figures/{name}-{figure}-{scheme}.svg#only-{scheme})"
@@ -70,7 +70,10 @@ def shown(name: str, output: dict[str, Any]) -> str:
 def run(uri: Path, text: str) -> Path:
     """The folder with a tutorial's output, made anew where something has changed."""
     folder = KEPT / uri.stem
-    sources = [*sorted((ROOT / "flowpolicy").rglob("*.py")), *sorted(Path(__file__).parent.glob("*"))]
+    sources = [
+        *sorted((ROOT / "flowpolicy").rglob("*.py")),
+        *sorted(Path(__file__).parent.glob("*")),
+    ]
     state = hashlib.sha256(text.encode())
     for source in sources:
         if source.is_file():

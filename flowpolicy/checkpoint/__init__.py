@@ -26,6 +26,7 @@ from flowpolicy.checkpoint.directory import (
     read_directory,
     write_directory,
 )
+from flowpolicy.checkpoint.jax_fql import load_jax_fql
 from flowpolicy.checkpoint.policy import DeployedPolicy, load_policy, runs_below
 from flowpolicy.checkpoint.store import Checkpoints, LoadedCheckpoint
 
@@ -36,6 +37,7 @@ __all__ = (
     "LoadedCheckpoint",
     "agent_from_files",
     "agent_to_files",
+    "load_jax_fql",
     "load_policy",
     "read_directory",
     "require_device",
