@@ -13,6 +13,7 @@ import os
 import re
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 BLOCK = re.compile(r"^```python\n(.*?)^```\n", re.MULTILINE | re.DOTALL)
@@ -44,7 +45,8 @@ def main(page: Path, folder: Path, state: str) -> None:
             plt.close("all")
             outputs.append({"text": printed.getvalue(), "figures": figures})
         os.chdir(page.parent)
-    (folder / "outputs.json").write_text(json.dumps({"state": state, "blocks": outputs}))
+    report = {"state": state, "cpu_seconds": time.process_time(), "blocks": outputs}
+    (folder / "outputs.json").write_text(json.dumps(report))
 
 
 def save(figure: object, folder: Path, name: str) -> str:
