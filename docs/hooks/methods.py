@@ -10,7 +10,7 @@ from typing import Any
 RESULTS = Path(__file__).parents[1] / "results" / "suite-small.csv"
 TABLE = re.compile(r"(^## Who trains whom\n\n)((?:\|.*\n)+)", re.MULTILINE)
 OPTIONS = re.compile(r"^## Metrics to watch", re.MULTILINE)
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+COLORS = [f"var(--trains-{i})" for i in range(6)]  # the palette of the plots, in site.css
 LEGEND = "An arrow is gradient; a dashed box is moved by averaging alone."
 SUITE = "../results/README.md#the-suite-every-method-under-the-same-small-budget"
 ROW, WIDTH, LEFT, RIGHT = 34, 520, 190, 330

@@ -1,7 +1,7 @@
 """Runs the code of every tutorial and puts what it printed and drew below each block.
 
 A tutorial is an ordinary page: its ```python blocks run from top to bottom in a process of their
-own. What came out is kept in ``build/tutorials`` until the page or the package changes.
+own. What came out is kept in ``build/tutorials`` until the code of the page or the package changes.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from blocks import BLOCK
 LOG = get_plugin_logger("tutorials")
 ROOT = Path(__file__).parents[2]
 KEPT = ROOT / "build" / "tutorials"
+
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Runs the tutorials, two at a time, and adds their figures."""
@@ -67,14 +68,12 @@ def shown(name: str, output: dict[str, Any]) -> str:
 def run(uri: Path, text: str) -> Path:
     """The folder with a tutorial's output, made anew where something has changed."""
     folder = KEPT / uri.stem
-    sources = [
+    state = hashlib.sha256("".join(BLOCK.findall(text)).encode())
+    for source in [
+        Path(__file__).with_name("blocks.py"),
         *sorted((ROOT / "flowpolicy").rglob("*.py")),
-        *sorted(Path(__file__).parent.glob("*")),
-    ]
-    state = hashlib.sha256(text.encode())
-    for source in sources:
-        if source.is_file():
-            state.update(source.read_bytes())
+    ]:
+        state.update(source.read_bytes())
     kept = folder / "outputs.json"
     if kept.is_file() and json.loads(kept.read_text())["state"] == state.hexdigest():
         return folder
