@@ -57,7 +57,7 @@ format: setup ## format the code and repair what ruff can repair
 	$(BIN)/ruff check --fix
 
 docs: $(DOCS) ## run the tutorials and build the documentation into site/; every warning is an error
-	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
 	@echo "==> ready: site/index.html"
 
 $(DOCS): $(STAMP)

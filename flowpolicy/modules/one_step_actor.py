@@ -17,7 +17,7 @@ class OneStepActor(Actor):
     r"""Maps observation and noise to an action in one pass.
 
     .. math:: \mu_\omega(s, z) = \mathrm{MLP}\big([s \,\|\, z]\big), \qquad a =
-    \mathrm{clip}(\mu_\omega(s, z))
+        \mathrm{clip}(\mu_\omega(s, z))
 
     Args:
         obs_dim: ``O``.
