@@ -96,7 +96,7 @@ def run(uri: Path, text: str) -> Path:
         capture_output=True,
         text=True,
         check=False,
-        timeout=600,
+        timeout=1500,
     )
     if done.returncode:
         raise PluginError(f"{uri} failed:\n{done.stdout}\n{done.stderr}")
