@@ -12,10 +12,12 @@ from mkdocs.plugins import get_plugin_logger
 LOG = get_plugin_logger("equations")
 CONVERTER = LatexToMathML(fancy_error=False)
 MARKED = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL)
+CODE = re.compile(r"<(pre|code)\b.*?</\1>", re.DOTALL)
+LEFT_OVER = re.compile(r"\$\$|\.\. math::|:math:|\\(?:frac|mathrm|text|big|bar)\b.{0,40}")
 
 
 def on_page_content(content: str, page: Any, **_: Any) -> str:
-    """Replaces what ``pymdownx.arithmatex`` has marked; an equation that fails is a warning."""
+    """Replaces what ``pymdownx.arithmatex`` has marked; what fails or is left over is a warning."""
 
     def mathml(match: re.Match[str]) -> str:
         latex, block = html.unescape(match[2]).strip(), match[1] == "div"
@@ -26,4 +28,7 @@ def on_page_content(content: str, page: Any, **_: Any) -> str:
             return match[0]
         return f'<{match[1]} class="equation">{converted}</{match[1]}>'
 
-    return MARKED.sub(mathml, content)
+    content = MARKED.sub(mathml, content)
+    for left in LEFT_OVER.findall(CODE.sub("", content)):
+        LOG.warning("%s: %r is no equation as it stands", page.file.src_uri, left)
+    return content
