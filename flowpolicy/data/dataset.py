@@ -34,11 +34,10 @@ class Dataset:
     success may lie in the middle of a trajectory, so ``("next", "done")`` does not mark its end:
     cut trajectories by ``episode``.
 
-    Shapes:
-        ``observation`` and ``("next", "observation")`` `[N, O]`, ``action`` `[N, A]`;
-        ``("next", "reward")``, ``("next", "terminated")``, ``("next", "truncated")``,
-        ``("next", "done")``, for n-step data and action chunks ``steps_to_next_obs`` and for
-        action chunks ``valid`` `[N, 1]`; ``episode`` `[N]`.
+    Shapes: ``observation`` and ``("next", "observation")`` `[N, O]`, ``action`` `[N, A]`;
+    ``("next", "reward")``, ``("next", "terminated")``, ``("next", "truncated")``,
+    ``("next", "done")``, for n-step data and action chunks ``steps_to_next_obs`` and for
+    action chunks ``valid`` `[N, 1]`; ``episode`` `[N]`.
 
     Args:
         entries: tensors by key, all of the same length; ``("next", "truncated")``,

@@ -74,8 +74,7 @@ def load(
         >>> dataset.obs_dim, dataset.act_dim, dataset.info.task, dataset.info.success_timing
         (2, 2, 1, 'pre')
 
-    Source:
-        OGBench: Benchmarking Offline Goal-Conditioned RL (2024), arXiv:2410.20092.
+    Source: OGBench: Benchmarking Offline Goal-Conditioned RL (2024), arXiv:2410.20092.
     """
     if split not in get_args(Split):
         raise ConfigError(f"load: split must be 'train' or 'val', got {split!r}.")

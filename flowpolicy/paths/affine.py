@@ -17,7 +17,7 @@ class AffinePath(Path):
     r"""A path whose share of data and of noise follows a schedule.
 
     .. math:: x_t = \alpha_t x_1 + \sigma_t x_0, \qquad \dot x_t = \dot\alpha_t x_1 + \dot\sigma_t
-    x_0
+        x_0
 
     Args:
         schedule: gives ``alpha``, ``sigma`` and their derivatives, e.g. ``CosineSchedule()``.

@@ -49,6 +49,8 @@ def test_every_entry_exists_and_is_documented() -> None:
     for name in entries():
         module, _, attribute = f"flowpolicy.{name}".rpartition(".")
         assert getattr(importlib.import_module(module), attribute).__doc__, name
+        path = ROOT.joinpath("flowpolicy", *name.split("."))
+        assert not path.with_suffix(".py").exists(), f"{name} is a file, too; name what is in it"
 
 
 def test_the_navigation_has_every_page() -> None:
