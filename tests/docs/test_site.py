@@ -76,6 +76,19 @@ def test_a_page_is_run_block_by_block(tmp_path: Path) -> None:
     assert len(list(out.glob("*.svg"))) == 2
 
 
+def test_the_page_for_migrants_tells_the_defaults() -> None:
+    page = (ROOT / "docs" / "tutorials" / "migrating.md").read_text()
+    options = fp.agents.recipe_options("fql")
+    rows = {
+        row[1].strip(" `"): row[3].strip()
+        for row in (line.strip("|").split("|") for line in page.splitlines() if line[:1] == "|")
+        if len(row) == 4
+    }
+    assert rows["alpha"].startswith(f"{options['alpha'].default}, ")
+    assert rows["scale"].startswith(f"`{options['scale'].default.__name__}`")
+    assert rows["aggregation"] == f"`{options['aggregation'].default.__name__}`"
+
+
 def luminance(color: str) -> float:
     parts = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
     linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
