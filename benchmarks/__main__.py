@@ -12,6 +12,7 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from benchmarks.plot import plot_scaling
 from benchmarks.report import read, tables
 
 FOLDER = Path(__file__).parent
@@ -55,6 +56,9 @@ def main() -> int:
     text = "\n".join([header(), *tables(measurements)])
     (args.out / "tables.md").write_text(text)
     print(text)
+    laws = [each for each in measurements if "exponent" in each.facts]
+    if laws:
+        plot_scaling(laws, args.out / "scaling.png")
     return failed
 
 
@@ -62,7 +66,7 @@ def _measure(modules: list[str], threads: int, path: Path, further: list[str]) -
     """One process per number of threads: libraries choose theirs when they are loaded."""
     command = [
         *(sys.executable, "-m", "pytest", "-q", "-o", "addopts=", "-p", "no:cacheprovider"),
-        *("-W", "default", "-o", "timeout=0", "--benchmark-quiet", f"--benchmark-json={path}"),
+        *("--disable-warnings", "-W", "default", "-o", "timeout=0", "--benchmark-quiet", f"--benchmark-json={path}"),
         *(f"--threads={threads}", *further),
         *(str(FOLDER / f"bench_{module}.py") for module in modules),
     ]

@@ -48,7 +48,9 @@ class Measurement:
         return self.least(self.first) / self.least(other)
 
     def ratios(self) -> dict[str, float]:
-        """All of them, by what is divided by what."""
+        """All of them, by what is divided by what; of a scaling law the exponent."""
+        if "exponent" in self.facts:
+            return {f"{self.key}: exponent": self.facts["exponent"]}
         others = list(self.values)[1:]
         return {f"{self.key}: {self.first} / {other}": self.ratio(other) for other in others}
 
@@ -71,19 +73,27 @@ def read(paths: Iterable[Path]) -> list[Measurement]:
     return measurements
 
 
+def ratios_of(measurements: Iterable[Measurement]) -> dict[str, float]:
+    """Every ratio of a run by its name."""
+    return {name: value for each in measurements for name, value in each.ratios().items()}
+
+
 def tables(measurements: Sequence[Measurement]) -> Iterator[str]:
     """Everything as Markdown."""
     updates = [each for each in measurements if each.name.startswith("update[")]
     if updates:
         memory = {each.name: each for each in measurements if each.name.startswith("memory[")}
         yield "## Updates\n\n" + _table(UPDATE_COLUMNS, [_update(e, memory) for e in updates])
-    rest = [each for each in measurements if each not in updates]
+    laws = [each for each in measurements if "exponent" in each.facts]
+    if laws:
+        yield "## Scaling\n\n" + _table(LAW_COLUMNS, [_law(each) for each in laws])
+    rest = [each for each in measurements if each not in updates and each not in laws]
     if rest:
         rows = [row for each in rest for row in _rows(each)]
         yield "## Everything else\n\n" + _table(COLUMNS, rows)
     targets = [row for each in measurements for row in _targets(each)]
     if targets:
-        yield "## Targets\n\n" + _table(["ratio", "measured", "at most", ""], targets)
+        yield "## Targets\n\n" + _table(["what", "measured", "at most", ""], targets)
 
 
 UPDATE_COLUMNS = [
@@ -104,7 +114,7 @@ def _update(each: Measurement, memory: dict[str, Measurement]) -> list[str]:
     name = each.name.removeprefix("update[").removesuffix("]")
     least = each.least(each.first)
     bound = each.facts["flops"] / each.facts["product_flops"] * each.least("product")
-    used = memory.get(f"memory[{name}]")
+    used = memory.get(f"memory[{name}-{each.first}]")
     seconds = each.facts.get("compile_seconds")
     return [
         name,
@@ -138,11 +148,16 @@ def _rows(each: Measurement) -> Iterator[list[str]]:
             amount(median(values), unit),
             "" if first else f"{each.ratio(variant):.2f}",
         ]
-    if "exponent" in each.facts:
-        exponent, constant = each.facts["exponent"], each.facts["constant"]
-        x = each.facts["axis"]
-        law = f"{amount(constant, unit)} · {x}^{exponent:.2f}"
-        yield ["", "", "fit", law, f"off by {each.facts['off']:.0%} at most", ""]
+
+
+LAW_COLUMNS = ["axis", "measured", "law", "off by at most"]
+
+
+def _law(each: Measurement) -> list[str]:
+    axis = each.facts["axis"]
+    points = (f"{x}: {amount(each.least(x), 's')}" for x in each.values)
+    law = f"{amount(each.facts['constant'], 's')} · {axis}^{each.facts['exponent']:.2f}"
+    return [axis, ", ".join(points), law, f"{each.facts['off']:.0%}"]
 
 
 def _targets(each: Measurement) -> Iterator[list[str]]:
@@ -151,6 +166,10 @@ def _targets(each: Measurement) -> Iterator[list[str]]:
             ratio = each.ratio(other)
             name = f"{each.key}: {each.first} / {other}"
             yield [name, f"{ratio:.2f}", f"{most:.2f}", "met" if ratio <= most else "missed"]
+    if "best_at_most" in each.facts:
+        best, most = min(each.values, key=each.least), each.facts["best_at_most"]
+        met = "met" if each.least(best) <= most else "missed"
+        yield [f"{each.key}: {best}", amount(each.least(best), "s"), amount(most, "s"), met]
 
 
 def amount(value: float, unit: str) -> str:
