@@ -1,14 +1,17 @@
-"""Measures everything and prints the tables: ``python -m benchmarks``; README.md has the protocol."""
+"""Measures everything and prints the tables: ``python -m benchmarks``.
+
+README.md has the protocol.
+"""
 
 from __future__ import annotations
 
 import argparse
-import datetime
 import os
 import platform
 import re
 import subprocess
 import sys
+import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -66,7 +69,15 @@ def _measure(modules: list[str], threads: int, path: Path, further: list[str]) -
     """One process per number of threads: libraries choose theirs when they are loaded."""
     command = [
         *(sys.executable, "-m", "pytest", "-q", "-o", "addopts=", "-p", "no:cacheprovider"),
-        *("--disable-warnings", "-W", "default", "-o", "timeout=0", "--benchmark-quiet", f"--benchmark-json={path}"),
+        *(
+            "--disable-warnings",
+            "-W",
+            "default",
+            "-o",
+            "timeout=0",
+            "--benchmark-quiet",
+            f"--benchmark-json={path}",
+        ),
         *(f"--threads={threads}", *further),
         *(str(FOLDER / f"bench_{module}.py") for module in modules),
     ]
@@ -81,8 +92,9 @@ def header() -> str:
         ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
     ).stdout.strip()
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
+    now = time.strftime("%Y-%m-%d %H:%M", time.gmtime())
     return (
-        f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC, commit {commit or 'unknown'}, "
+        f"{now} UTC, commit {commit or 'unknown'}, "
         f"{machine()}, {os.cpu_count()} cores, load at the end {load:.1f}\n"
         f"Python {platform.python_version()}, {versions}\n"
     )

@@ -18,7 +18,9 @@ def test_sampling(batch, in_turn, quick, tmp_path) -> None:
     """One batch of a million rows, indices drawn anew."""
     dataset = random_dataset(10_000 if quick else ROWS)
     separate = dataset.as_tensordict().clone()  # one tensor per entry, as a TensorDict usually is
-    columns = {key: separate.get(key) for key in separate.keys(include_nested=True, leaves_only=True)}
+    columns = {
+        key: separate.get(key) for key in separate.keys(include_nested=True, leaves_only=True)
+    }
     path = tmp_path / "dataset.safetensors"
     dataset.save(path)
 

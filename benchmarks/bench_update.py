@@ -1,4 +1,4 @@
-"""One update of every recipe, beside the matrix products that it cannot avoid; FQL beside the yardsticks."""
+"""One update of every recipe, beside its matrix products; FQL beside the yardsticks too."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Options and fixtures of the measurements: how many threads, and turns stored by pytest-benchmark."""
+"""Options and fixtures of the measurements: threads, and turns that pytest-benchmark stores."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Compares the ratios of a run with the committed ones: ``python -m benchmarks.guard``.
 
-Ratios within one run carry over between machines of a kind, times do not: only ratios are looked at.
+Ratios within one run carry over between machines of a kind, times do not, so only ratios count.
 After ``python -m benchmarks`` it prints what moved, and fails where something got worse.
 ``--write`` makes the run the new baseline.
 """

@@ -1,4 +1,4 @@
-"""Peak memory of one agent's updates in this process: ``python -m benchmarks.memory fql 512x4 eager``.
+"""Peak memory of an agent's updates: ``python -m benchmarks.memory fql 512x4 eager``.
 
 Prints JSON: the peak beyond what the process held once the libraries were loaded and had updated a
 tiny agent, and the parts that it is made of.
@@ -7,6 +7,7 @@ tiny agent, and the parts that it is made of.
 from __future__ import annotations
 
 import argparse
+import ctypes
 import gc
 import json
 from pathlib import Path
@@ -41,7 +42,9 @@ def size(tensors) -> int:
 def activations(agent: fp.Agent) -> int:
     """Bytes that the greediest of the losses keeps for its backward pass."""
     batch = random_batch()
-    own = {p.untyped_storage().data_ptr() for p in agent.state_dict().values() if torch.is_tensor(p)}
+    own = {
+        p.untyped_storage().data_ptr() for p in agent.state_dict().values() if torch.is_tensor(p)
+    }
     most = 0
     for loss in agent.loss.losses:
         kept: dict[int, int] = {}
@@ -77,10 +80,11 @@ def main() -> None:
     before = resident("VmRSS")
 
     dataset = random_dataset(ROWS)
+    ctypes.CDLL(None).malloc_trim(0)  # what making it left free is no part of training
     agent = built(args.recipe, SIZES[args.size], args.form)
     agent.update(dataset.sample(BATCH))
     gc.collect()
-    CLEAR.write_text("5")  # the mark of the peak: how data are read in is another matter
+    CLEAR.write_text("5")  # the peak starts here: reading data and compiling are other matters
     for _ in range(10):
         agent.update(dataset.sample(BATCH))
     peak = resident("VmHWM") - before

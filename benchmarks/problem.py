@@ -64,11 +64,13 @@ def random_dataset(rows: int, obs_dim: int = OBS_DIM, act_dim: int = ACT_DIM) ->
     )
 
 
-def agent_of(recipe: str, hidden: tuple[int, ...], **options: Any) -> fp.Agent:
+def agent_of(recipe: str, hidden: tuple[int, ...], *, seed: int = 0, **options: Any) -> fp.Agent:
     """An agent of a recipe; its options are the recipe's own but for FQL's scale."""
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     given = {**(FQL if recipe == "fql" else {}), **options}
-    return fp.agents.RECIPES[recipe](OBS_DIM, ACT_DIM, hidden=hidden, **given)
+    agent = fp.agents.RECIPES[recipe](OBS_DIM, ACT_DIM, hidden=hidden, **given)
+    agent.noise.seed(seed)
+    return agent
 
 
 def update_flops(agent: fp.Agent, batch: TensorDict) -> int:
@@ -79,8 +81,10 @@ def update_flops(agent: fp.Agent, batch: TensorDict) -> int:
 
 
 class _CountedProducts(TorchDispatchMode):
-    """Counts by torch's own table. Its ``FlopCounterMode`` hooks modules, which ``autograd.grad``
-    within an update does not allow."""
+    """Counts by torch's own table.
+
+    Its ``FlopCounterMode`` hooks modules, which ``autograd.grad`` within an update forbids.
+    """
 
     flops = 0
 

@@ -9,8 +9,8 @@ r"""Flow Q-learning in plain JAX: the whole update as one jitted program.
         - \mathrm{sg}[\mathrm{clip}(\mathrm{ODE}_\theta(s, z))])^2 \big\rangle_{B, A}
         - \big\langle Q_k(s, \mathrm{clip}(\mu_\omega(s, z))) \big\rangle_{k, B}
 
-A yardstick: losses, one backward pass of their sum, Adam, the targets' step (towards the parameters of
-before it) and the drawing of noise in one call, whose state is donated. No library beyond JAX.
+A yardstick: losses, one backward pass of their sum, Adam, the targets' step (towards the parameters
+of before it) and the drawing of noise in one call, whose state is donated. Nothing beyond JAX.
 
 Source: Park, Li, Levine, "Flow Q-learning", ICML 2025, arXiv 2502.02538.
 """
@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import jax
@@ -156,9 +157,7 @@ def update_given(
 
 
 @partial(jax.jit, static_argnames="settings", donate_argnames="state")
-def update(
-    state: State, batch: Batch, settings: Settings = Settings()
-) -> tuple[State, Metrics]:
+def update(state: State, batch: Batch, settings: Settings = Settings()) -> tuple[State, Metrics]:
     """One gradient step; draws its noise. The state given is used up."""
     key, now = jax.random.split(state.key)
     return update_given(state._replace(key=key), batch, draw(now, batch.action), settings)
@@ -171,6 +170,7 @@ class Updater:
         batch: numpy arrays by the names of ``Batch``.
         hidden: hidden sizes of every network.
         settings: of the method.
+        device: a platform of JAX.
     """
 
     def __init__(
@@ -186,16 +186,22 @@ class Updater:
         self.state = place(initial(0, obs_dim, act_dim, hidden))
         self.settings = settings
 
-    def __call__(self) -> Metrics:
-        """One update, waited for."""
+    def enqueue(self) -> Metrics:
+        """One update, not waited for."""
         self.state, metrics = update(self.state, self.batch, self.settings)
-        return jax.block_until_ready(metrics)
+        return metrics
+
+    def __call__(self) -> Metrics:
+        """One update, waited for with all before it."""
+        metrics = self.enqueue()
+        jax.block_until_ready(self.state)
+        return metrics
 
 
 def _network(key: jax.Array, sizes: Sequence[int], *, norm: bool = False) -> Network:
     """Xavier-uniform kernels and zero biases; hidden layers are normalised where ``norm``."""
     layers = []
-    for i, (fan_in, fan_out) in enumerate(zip(sizes, sizes[1:], strict=False)):
+    for i, (fan_in, fan_out) in enumerate(pairwise(sizes)):
         key, now = jax.random.split(key)
         bound = (6 / (fan_in + fan_out)) ** 0.5
         layer = {
