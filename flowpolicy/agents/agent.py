@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, cast, final
 
@@ -10,7 +10,9 @@ import torch
 from tensordict import TensorDictBase
 from torch import Tensor, nn
 
+from flowpolicy.agents.backward import CompiledBackward, EagerBackward
 from flowpolicy.agents.loose_buffers import LooseBuffers
+from flowpolicy.agents.loss_gradient import LossGradient
 from flowpolicy.agents.noise_source import NoiseSource
 from flowpolicy.agents.roles import owned_networks, owned_targets
 from flowpolicy.errors import ConfigError, require_at_least, require_positive, unknown_name
@@ -122,18 +124,30 @@ class Agent(nn.Module):
         self.every = _checked(every or {}, [each.name for each in self.loss.losses])
         self.noise = NoiseSource(seed)
         self.step = 0
+        self._backward: EagerBackward | CompiledBackward = EagerBackward(self.loss)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in ("loss", "policy", "actors"):
             raise ConfigError(
                 f"Agent: {name} is fixed when the agent is built. To compile, use "
-                "agent.loss.compile(fullgraph=True); for other parts, build another agent."
+                "agent.compile(); for other parts, build another agent."
             )
         super().__setattr__(name, value)
 
-    def trained_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
-        """The parameters that some loss trains, each once, with their names in the state dict."""
-        trained = {id(p) for _, network in self.loss.trained() for p in network.parameters()}
+    def trained_parameters(
+        self, only: Collection[str] | None = None
+    ) -> Iterator[tuple[str, nn.Parameter]]:
+        """The parameters that some loss trains, each once, with their names in the state dict.
+
+        Args:
+            only: the losses to ask, by name; all where ``None``.
+        """
+        trained = {
+            id(parameter)
+            for loss in self.loss.losses
+            if only is None or loss.name in only
+            for parameter in loss.network.parameters()
+        }
         for name, parameter in self.networks.named_parameters(prefix="networks"):
             if id(parameter) in trained:
                 yield name, parameter
@@ -159,10 +173,8 @@ class Agent(nn.Module):
             batch = self.noise.fill(batch, loss.draws(), loss.tensor_keys)
         partial_update = len(due) < len(self.loss.losses)
         only = tuple(loss.name for loss in due) if partial_update else None
-        metrics: TensorDictBase = self.loss(batch, only)
-        total = torch.stack([value for key, value in metrics.items() if key.startswith("loss")])
         self.optimizer.zero_grad(set_to_none=True)
-        total.sum().backward()
+        metrics = self.backward(batch, only)
         if self.clip_norm is not None:
             parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
             nn.utils.clip_grad_norm_(parameters, self.clip_norm, foreach=True)
@@ -170,7 +182,69 @@ class Agent(nn.Module):
         self.optimizer.step()
         self._update_targets(after_step=True)
         self.step += 1
-        return metrics.detach()
+        return metrics
+
+    def backward(
+        self, batch: TensorDictBase, only: tuple[str, ...] | None = None
+    ) -> TensorDictBase:
+        """Gives every trained parameter its gradient, without a step.
+
+        Args:
+            batch: with what the losses read; draws that it lacks come from PyTorch's global
+                generator.
+            only: the losses that count, by name; all where ``None``.
+
+        Returns:
+            Every loss and metric, detached, of batch size ``[]``.
+        """
+        return self._backward(batch, only)
+
+    def compile(  # type: ignore[override]
+        self,
+        backend: str = "inductor",
+        *,
+        mode: str | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> Agent:
+        """From now on runs losses and their backward pass as one compiled graph.
+
+        The numbers are those of before up to rounding. The first update compiles, which takes about
+        a minute; a later one does so where the batch has another size, dtype or entries. Values of
+        parameters, targets and coefficients may change; what the losses are made of and the names
+        of entries (``set_keys``) are looked at while compiling, so compile again after changing
+        them. A copy of the agent compiles for itself.
+
+        Args:
+            backend: of ``torch.compile``.
+            mode: of ``torch.compile``; ``"reduce-overhead"`` replays CUDA graphs.
+            options: of ``torch.compile``, added to those of the mode.
+
+        Returns:
+            The agent.
+
+        Example:
+            >>> import flowpolicy as fp
+            >>> agent = fp.agents.fql(3, 2, hidden=(16,)).compile()
+        """
+        parts = {
+            "networks": self.networks,
+            "targets": self.targets,
+            "losses": nn.ModuleDict({loss.name: loss for loss in self.loss.losses}),
+            "actors": nn.ModuleDict(self.actors),
+        }
+        self._backward = CompiledBackward(
+            LossGradient(parts, self.loss),
+            self.trained_parameters,
+            backend=backend,
+            mode=mode,
+            options=options,
+        )
+        return self
+
+    def uncompile(self) -> Agent:
+        """From now on runs losses and backward pass operation by operation, as after building."""
+        self._backward = EagerBackward(self.loss)
+        return self
 
     @torch.no_grad()
     def act(self, observation: Tensor, noise: Tensor | None = None) -> Tensor:

@@ -33,6 +33,7 @@ from flowpolicy.functional.score import QScoreError as QScoreError
 from flowpolicy.functional.score import ScoreError as ScoreError
 from flowpolicy.functional.score import noise_alignment as noise_alignment
 from flowpolicy.functional.squared_error import squared_error as squared_error
+from flowpolicy.functional.tanh_gelu import tanh_gelu as tanh_gelu
 from flowpolicy.functional.temporal_difference import td_error as td_error
 from flowpolicy.functional.temporal_difference import td_target as td_target
 from flowpolicy.functional.value_aware_weight import value_aware_weight as value_aware_weight

@@ -8,7 +8,7 @@ from typing import final
 from torch import Tensor
 
 from flowpolicy.functional.aggregation import Aggregation, mean_value
-from flowpolicy.modules.mlp import Activation, tanh_gelu
+from flowpolicy.modules.mlp import Activation, TanhGELU
 from flowpolicy.modules.stacked_critics import StackedCritics
 
 
@@ -54,7 +54,7 @@ class CriticEnsemble(StackedCritics):
         size: int = 2,
         layer_norm: bool = True,
         aggregation: Aggregation = mean_value,
-        activation: Activation = tanh_gelu,
+        activation: Activation = TanhGELU,
     ) -> None:
         super().__init__(
             obs_dim,

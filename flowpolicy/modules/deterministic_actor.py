@@ -10,7 +10,7 @@ from torch import Tensor
 
 from flowpolicy.errors import require_positive
 from flowpolicy.modules.actor import Actor
-from flowpolicy.modules.mlp import Activation, like, mlp, tanh_gelu, xavier_linear
+from flowpolicy.modules.mlp import Activation, TanhGELU, like, mlp, xavier_linear
 
 
 @final
@@ -55,7 +55,7 @@ class DeterministicActor(Actor):
         squash: bool = True,
         head_gain: float = 1.0,
         layer_norm: bool = False,
-        activation: Activation = tanh_gelu,
+        activation: Activation = TanhGELU,
     ) -> None:
         super().__init__(obs_dim, act_dim, noise_shape=(0,))
         self.squash = squash

@@ -11,7 +11,7 @@ from flowpolicy.errors import require_input
 from flowpolicy.modules.density_actor import DensityActor
 from flowpolicy.modules.gaussian import Gaussian, TanhGaussian
 from flowpolicy.modules.gaussian_network import GaussianNetwork, LogStdRange
-from flowpolicy.modules.mlp import Activation, tanh_gelu
+from flowpolicy.modules.mlp import Activation, TanhGELU
 
 
 @final
@@ -59,7 +59,7 @@ class GaussianActor(DensityActor):
         log_std_range: LogStdRange | None = None,
         head_gain: float = 1.0,
         layer_norm: bool = False,
-        activation: Activation = tanh_gelu,
+        activation: Activation = TanhGELU,
     ) -> None:
         super().__init__(obs_dim, act_dim)
         self.net = GaussianNetwork(
@@ -120,7 +120,7 @@ class TanhGaussianActor(DensityActor):
         log_std_range: LogStdRange = (-5.0, 2.0),
         head_gain: float = 1.0,
         layer_norm: bool = False,
-        activation: Activation = tanh_gelu,
+        activation: Activation = TanhGELU,
     ) -> None:
         super().__init__(obs_dim, act_dim)
         self.net = GaussianNetwork(

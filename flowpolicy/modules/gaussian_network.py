@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from flowpolicy.errors import ConfigError, require_positive
-from flowpolicy.modules.mlp import Activation, hidden_layers, tanh_gelu, xavier_linear
+from flowpolicy.modules.mlp import Activation, TanhGELU, hidden_layers, xavier_linear
 
 LogStdRange = tuple[float, float]
 
@@ -53,7 +53,7 @@ class GaussianNetwork(nn.Module):
         log_std_range: LogStdRange | None,
         head_gain: float = 1.0,
         layer_norm: bool = False,
-        activation: Activation = tanh_gelu,
+        activation: Activation = TanhGELU,
     ) -> None:
         super().__init__()
         if log_std_range is not None and not log_std_range[0] < log_std_range[1]:

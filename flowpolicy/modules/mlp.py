@@ -8,13 +8,17 @@ from typing import cast
 from torch import Tensor, nn
 
 from flowpolicy.errors import require_at_least, require_hidden
+from flowpolicy.functional.tanh_gelu import tanh_gelu
 
 Activation = Callable[[], nn.Module]
 
 
-def tanh_gelu() -> nn.Module:
+class TanhGELU(nn.Module):
     """GELU in its tanh approximation, the authors' activation."""
-    return nn.GELU(approximate="tanh")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Of any shape."""
+        return tanh_gelu(x)
 
 
 def xavier_linear(in_features: int, out_features: int, gain: float = 1.0) -> nn.Linear:
@@ -36,7 +40,7 @@ def hidden_layers(
     hidden: Sequence[int],
     *,
     layer_norm: bool,
-    activation: Activation = tanh_gelu,
+    activation: Activation = TanhGELU,
     linear: Callable[[int, int], nn.Module] = xavier_linear,
     norm: Callable[[int], nn.Module] = layer_norm_1e6,
 ) -> tuple[nn.Sequential, int]:
@@ -68,7 +72,7 @@ def mlp(
     hidden: Sequence[int],
     *,
     layer_norm: bool,
-    activation: Activation = tanh_gelu,
+    activation: Activation = TanhGELU,
     linear: Callable[[int, int], nn.Module] = xavier_linear,
     norm: Callable[[int], nn.Module] = layer_norm_1e6,
     head: Callable[[int, int], nn.Module] | None = None,

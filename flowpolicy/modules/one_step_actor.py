@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from flowpolicy.modules.actor import Actor
-from flowpolicy.modules.mlp import Activation, like, mlp, tanh_gelu
+from flowpolicy.modules.mlp import Activation, TanhGELU, like, mlp
 
 
 @final
@@ -47,7 +47,7 @@ class OneStepActor(Actor):
         hidden: Sequence[int] = (512,) * 4,
         *,
         layer_norm: bool = False,
-        activation: Activation = tanh_gelu,
+        activation: Activation = TanhGELU,
     ) -> None:
         super().__init__(obs_dim, act_dim)
         self.net = mlp(

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from flowpolicy.errors import require_input, require_obs_dim
 from flowpolicy.modules.keys import entry
-from flowpolicy.modules.mlp import Activation, like, mlp, tanh_gelu
+from flowpolicy.modules.mlp import Activation, TanhGELU, like, mlp
 
 
 @final
@@ -45,7 +45,7 @@ class ValueNetwork(TensorDictModuleBase):
         hidden: Sequence[int] = (512,) * 4,
         *,
         layer_norm: bool = True,
-        activation: Activation = tanh_gelu,
+        activation: Activation = TanhGELU,
     ) -> None:
         super().__init__()
         self.in_keys = ["observation"]

@@ -18,7 +18,7 @@ from flowpolicy.errors import (
     require_same_batch,
 )
 from flowpolicy.modules.keys import entry
-from flowpolicy.modules.mlp import Activation, like, mlp, tanh_gelu
+from flowpolicy.modules.mlp import Activation, TanhGELU, like, mlp
 
 
 @final
@@ -63,7 +63,7 @@ class VelocityField(TensorDictModuleBase):
         *,
         time_embedding: nn.Module | None = None,
         layer_norm: bool = False,
-        activation: Activation = tanh_gelu,
+        activation: Activation = TanhGELU,
     ) -> None:
         super().__init__()
         self.in_keys = ["observation", "x_t", "time"]

@@ -52,6 +52,8 @@ class TrainConfig:
         device: ``cpu``, ``cuda``, ``cuda:1``, ...
         threads: Threads of PyTorch on the CPU; ``None`` leaves them as they are. The same
             number is part of what makes a run repeatable bit by bit.
+        compile: Run each update as one compiled graph: on, off, or auto, which compiles where the
+            run is long enough to gain from it and the machine can.
         data_root: Folder of data sets; ``None`` means $FLOWPOLICY_DATA or ~/.ogbench/data.
         tensorboard: Write TensorBoard events.
 
@@ -86,6 +88,7 @@ class TrainConfig:
     keep_checkpoints: int = 3
     device: str = "cpu"
     threads: int | None = None
+    compile: str = "auto"
     data_root: str | None = None
     tensorboard: bool = True
 
@@ -115,6 +118,8 @@ class TrainConfig:
         if self.options.get("lr", 1.0) <= 0:
             raise ConfigError(f"lr must be above 0, got {self.options['lr']}")
         protocol(self.protocol)  # refuses an unknown one
+        if self.compile not in _COMPILE:
+            raise unknown_name("value of compile", self.compile, _COMPILE)
         parse_device(self.device)
         if not self.eval_actors:
             raise ConfigError("eval_actors must name at least one actor, for instance policy")
@@ -230,7 +235,8 @@ _LEAST = {
 }
 
 
-_TEXTS = ("agent", "env", "device", "protocol", "online_protocol")
+_TEXTS = ("agent", "env", "device", "protocol", "online_protocol", "compile")
+_COMPILE = ("auto", "on", "off")
 
 
 def _is_whole(value: object) -> bool:

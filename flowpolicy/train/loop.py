@@ -19,6 +19,7 @@ from flowpolicy.errors import FlowPolicyError, require_installed, unknown_name
 from flowpolicy.evaluate import evaluate, protocol
 from flowpolicy.plot import learning_curve
 from flowpolicy.run_folder import RunFolder
+from flowpolicy.train.compilation import compile_where_it_pays
 from flowpolicy.train.config import TrainConfig
 from flowpolicy.train.interaction import Interaction
 from flowpolicy.train.online import ONLINE_PROTOCOLS
@@ -102,6 +103,7 @@ def train(
         try:
             say = announce or (lambda _: None)
             say(f"data: {describe(run.dataset)}")
+            say(compile_where_it_pays(run.agent, run.dataset, config))
             if resume:
                 say(run.restore())
             run.loop()

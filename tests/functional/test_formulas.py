@@ -128,3 +128,13 @@ def test_scales_are_one_detached_number() -> None:
 
 def test_the_scale_of_a_critic_that_is_zero_everywhere_is_finite() -> None:
     assert F.inverse_mean_abs(torch.zeros(4, 1)).isfinite()
+
+
+def test_tanh_gelu_is_torchs_with_its_gradient_and_finite_far_out() -> None:
+    x = torch.cat([torch.linspace(-12, 12, 401, dtype=torch.float64), torch.tensor([-1e9, 1e9])])
+    ours, theirs = x.clone().requires_grad_(), x.clone().requires_grad_()
+    F.tanh_gelu(ours).sum().backward()
+    torch.nn.functional.gelu(theirs, approximate="tanh").sum().backward()
+    assert_close(F.tanh_gelu(ours), torch.nn.functional.gelu(theirs, approximate="tanh"))
+    assert_close(ours.grad[:-2], theirs.grad[:-2])
+    assert F.tanh_gelu(ours).isfinite().all()

@@ -1,0 +1,77 @@
+"""From a batch to gradients: operation by operation, or as one compiled graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, final
+
+import torch
+from tensordict import TensorDict, TensorDictBase
+from torch import nn
+from torch._dynamo.exc import TorchDynamoException
+
+from flowpolicy.agents.compiled import compiled
+from flowpolicy.agents.loss_gradient import Gradient, LossGradient, Only, total_loss
+from flowpolicy.losses.sum import SumLoss
+
+Trained = Callable[[Only], Iterator[tuple[str, nn.Parameter]]]
+"""The parameters that the named losses train, by name."""
+
+
+@final
+class EagerBackward:
+    """Runs the losses and their backward pass operation by operation.
+
+    Args:
+        loss: all losses of the agent.
+    """
+
+    def __init__(self, loss: SumLoss) -> None:
+        self.loss = loss
+
+    def __call__(self, batch: TensorDictBase, only: Only) -> TensorDictBase:
+        """The metrics; the parameters have their gradients afterwards."""
+        metrics: TensorDictBase = self.loss(batch, only)
+        total_loss(metrics).backward()
+        return metrics.detach()
+
+
+@final
+class CompiledBackward:
+    """Runs losses and backward pass as one graph, compiled at the first batch.
+
+    Args:
+        gradient: of the losses.
+        trained: which parameters get gradients.
+        compiling: ``backend``, ``mode`` and ``options`` of ``torch.compile``.
+    """
+
+    def __init__(self, gradient: LossGradient, trained: Trained, **compiling: Any) -> None:
+        self.gradient = gradient
+        self.trained = trained
+        self.compiling = compiling
+        self._program: Gradient | None = None
+        self._parameters: dict[Only, dict[str, nn.Parameter]] = {}
+
+    def __call__(self, batch: TensorDictBase, only: Only) -> TensorDictBase:
+        """The metrics; the parameters have their gradients afterwards."""
+        if self._program is None:
+            arguments = ("trained", "other", "entries", "only")
+            self._program = compiled(self.gradient.of, arguments, **self.compiling)
+        if only not in self._parameters:
+            self._parameters[only] = dict(self.trained(only))
+        parameters = self._parameters[only]
+        entries = dict(batch.items(include_nested=True, leaves_only=True))
+        trained = {name: parameter.detach() for name, parameter in parameters.items()}
+        try:
+            gradients, metrics = self._program(trained, {}, entries, only)
+        except TorchDynamoException:
+            with torch.no_grad():  # a batch that is refused shall say why in its own words
+                self.gradient.loss(batch, only)
+            raise
+        for name, parameter in parameters.items():
+            parameter.grad = gradients[name]
+        return TensorDict(metrics, batch_size=[])
+
+    def __getstate__(self) -> dict[str, Any]:  # a copy compiles for itself
+        return {**self.__dict__, "_program": None, "_parameters": {}}

@@ -1,0 +1,75 @@
+"""The gradient of an agent's losses as a function of tensors alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import final
+
+import torch
+from tensordict import NestedKey, TensorDict, TensorDictBase
+from torch import Tensor, nn
+from torch.func import functional_call, grad_and_value
+
+from flowpolicy.losses.sum import SumLoss
+
+Tensors = Mapping[str, Tensor]
+Entries = Mapping[NestedKey, Tensor]
+Only = tuple[str, ...] | None
+Gradient = Callable[[Tensors, Tensors, Entries, Only], tuple[dict[str, Tensor], dict[str, Tensor]]]
+"""``(trained, other, entries, only) -> (gradients, metrics)``, see ``LossGradient``."""
+
+
+def total_loss(metrics: Mapping[str, Tensor] | TensorDictBase) -> Tensor:
+    """The sum of what is named ``loss...``, ``[]``."""
+    return torch.stack([v for key, v in metrics.items() if key.startswith("loss")]).sum()
+
+
+@final
+class LossGradient(nn.Module):
+    r"""All gradients and metrics of one batch, from parameters that are arguments.
+
+    .. math:: (\theta, \xi, \mathrm{batch}) \mapsto \nabla_\theta \sum_i L_i(\theta, \xi)
+
+    Without side effects and with tensors going in and out, so that it can be compiled as one graph,
+    backward pass included, and mapped over several agents by ``torch.func.vmap``.
+
+    Args:
+        parts: the modules whose tensors may be arguments, by the first part of their names.
+        loss: of the networks among them.
+    """
+
+    loss: SumLoss
+
+    def __init__(self, parts: Mapping[str, nn.Module], loss: SumLoss) -> None:
+        super().__init__()
+        for name, part in parts.items():
+            self.add_module(name, part)
+        self.__dict__["loss"] = loss  # not registered: its networks are among the parts
+
+    def forward(self, entries: Entries, only: Only) -> dict[str, Tensor]:
+        """The losses and metrics, ``[]`` each."""
+        batch = TensorDict({}, batch_size=[])
+        for key, value in entries.items():
+            batch.set(key, value)
+        metrics = self.loss(batch, only)
+        return dict(metrics.items())
+
+    def of(
+        self, trained: Tensors, other: Tensors, entries: Entries, only: Only = None
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Gradients by the names in ``trained``, and metrics.
+
+        Args:
+            trained: the parameters to differentiate in, by name.
+            other: tensors to use in place of the modules' own, by name.
+            entries: the batch by key, with every draw.
+            only: the losses that count; all where ``None``.
+        """
+
+        def total(parameters: Tensors) -> tuple[Tensor, dict[str, Tensor]]:
+            given = {**parameters, **other}
+            metrics = functional_call(self, given, (entries, only), tie_weights=False)
+            return total_loss(metrics), metrics
+
+        gradients, (_, metrics) = grad_and_value(total, has_aux=True)(dict(trained))
+        return gradients, metrics
