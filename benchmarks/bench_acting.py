@@ -9,6 +9,8 @@ import flowpolicy as fp
 from benchmarks.problem import ACT_DIM, OBS_DIM, SIZES
 
 HIDDEN = SIZES["256x3"]
+# Weights are constants once exported: Inductor may pack them for products of its own.
+PACKED = {"freezing": True, "max_autotune": True, "max_autotune_gemm_backends": "CPP,ATEN"}
 
 
 class Acting(torch.nn.Module):
@@ -34,7 +36,9 @@ def test_acting(name, in_turn, tmp_path) -> None:
     acting = Acting(ACTORS[name]()).eval().requires_grad_(False)
     inputs = (torch.randn(1, OBS_DIM), torch.randn(1, ACT_DIM))
     program = torch.export.export(acting, inputs)
-    path = torch._inductor.aoti_compile_and_package(program, package_path=str(tmp_path / "a.pt2"))
+    path = torch._inductor.aoti_compile_and_package(
+        program, package_path=str(tmp_path / "acting.pt2"), inductor_configs=PACKED
+    )
     forms = {
         "AOTInductor": torch._inductor.aoti_load_package(path),
         "exported": program.module(),

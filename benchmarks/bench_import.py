@@ -24,6 +24,6 @@ def test_import(in_turn) -> None:
     in_turn(
         {name: partial(importing, name) for name in names},
         timer=child_seconds,
-        seconds=60,
+        seconds=30,
         targets={"torchrl": 1.5},
     )

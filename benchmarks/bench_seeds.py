@@ -14,8 +14,9 @@ SEEDS = 8
 TARGETS = {"64x2": 1 / 4, "256x3": 1 / 1.3}
 
 
-def one_after_the_other(agents, batches) -> None:
-    for agent, batch in zip(agents, batches, strict=True):
+def one_after_the_other(agent, batches) -> None:
+    """As many updates: of one agent, as single runs go on one at a time."""
+    for batch in batches:
         agent.update(batch)
 
 
@@ -25,12 +26,12 @@ def test_seeds(form, size, in_turn) -> None:
     """Each form beside single runs of the same form; the target is of the compiled one."""
     batches = [random_batch() for _ in range(SEEDS)]
     stack = fp.AgentStack([agent_of("fql", SIZES[size], seed=s) for s in range(SEEDS)])
-    singles = [agent_of("fql", SIZES[size], seed=s) for s in range(SEEDS)]
+    single = agent_of("fql", SIZES[size])
     if form == "compiled":
         stack.compile()
-        singles = [agent.compile() for agent in singles]
+        single.compile()
     variants = {
         "one program": partial(stack.update, torch.stack(batches)),
-        "one by one": partial(one_after_the_other, singles, batches),
+        "one by one": partial(one_after_the_other, single, batches),
     }
     in_turn(variants, targets={"one by one": TARGETS[size]} if form == "compiled" else {})

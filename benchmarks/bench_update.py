@@ -37,7 +37,7 @@ def test_update(recipe, size, in_turn, request) -> None:
         if "compiled" in variants and size in TARGETS:
             targets = {"jax": TARGETS[size]}
     variants["product"] = partial(torch.mm, left, right)
-    in_turn(variants, targets=targets, **facts)
+    in_turn(variants, seconds=6.0 if recipe == "fql" else 2.0, targets=targets, **facts)
 
 
 def yardsticks(request, batch, hidden):

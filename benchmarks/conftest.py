@@ -95,7 +95,7 @@ def in_turn(benchmark, threads, quick) -> Callable[..., dict[str, list[float]]]:
         variants: Mapping[str, Call],
         *,
         timer: Timer | None = None,
-        seconds: float = 8.0,
+        seconds: float = 6.0,
         turn_seconds: float = 0.1,
         targets: Mapping[str, float] | None = None,
         **facts: Any,
