@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from benchmarks.memory import CLEAR
+
 pytestmark = pytest.mark.skipif(not CLEAR.exists(), reason="reads the peak from Linux")
 
 
