@@ -20,7 +20,8 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.gpu_forms import Problem, run_section
+from benchmarks.gpu_forms import Problem
+from benchmarks.gpu_sections import run_section
 from benchmarks.gpu_table import about, table
 
 SECTIONS = {  # name: (form, seeds, seconds that it may take at most)

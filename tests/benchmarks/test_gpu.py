@@ -12,7 +12,8 @@ from tensordict import TensorDict
 
 import flowpolicy as fp
 from benchmarks import gpu
-from benchmarks.gpu_forms import Problem, run_section
+from benchmarks.gpu_forms import Problem
+from benchmarks.gpu_sections import run_section
 
 
 @pytest.fixture
