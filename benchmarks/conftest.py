@@ -46,14 +46,6 @@ def quick(pytestconfig) -> bool:
     return pytestconfig.getoption("--quick")
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _cold_compiler(tmp_path_factory) -> Iterator[None]:
-    """Compile times are those without Inductor's cache of earlier runs."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path_factory.mktemp("inductor")))
-        yield
-
-
 @pytest.fixture(scope="session")
 def jax_cpu(threads):
     """JAX with as many threads; it counts the cores that it may use when its client is made."""

@@ -59,7 +59,8 @@ def read(paths: Iterable[Path]) -> list[Measurement]:
     """The measurements in files that pytest-benchmark wrote."""
     measurements = []
     for path in paths:
-        for each in json.loads(path.read_text())["benchmarks"]:
+        # pytest-benchmark makes the file before it measures: one without a result is empty.
+        for each in json.loads(path.read_text() or '{"benchmarks": []}')["benchmarks"]:
             facts = dict(each["extra_info"])
             measurements.append(
                 Measurement(

@@ -61,7 +61,7 @@ def test_one_command_measures_stores_and_prints(tmp_path) -> None:
     command = [sys.executable, "-m", "benchmarks", "--quick", "--threads", "1"]
     command += ["--only", "losses", "--out", str(tmp_path), "-k", "flow"]
     out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    (measured,) = read([tmp_path / "threads1.json"])
+    (measured,) = read([tmp_path / "threads1-losses.json"])
     assert measured.name == "losses[flow]" and measured.first == "loss objects"
     assert "| losses[flow] | 1 | loss objects |" in out
     assert (tmp_path / "tables.md").read_text() in out

@@ -46,6 +46,12 @@ def test_the_update_table(update, tmp_path) -> None:
     assert "| memory[fql-64x2-compiled] | 1 | peak | 31 MB | 31 MB |  |" in text
 
 
+def test_a_file_without_a_result_is_no_measurement(tmp_path) -> None:
+    empty = tmp_path / "empty.json"
+    empty.touch()
+    assert read([empty]) == []
+
+
 def test_the_best_form_has_a_limit() -> None:
     acting = Measurement("acting", 1, {"a": [9e-5], "b": [5e-5]}, facts={"best_at_most": 6e-5})
     assert "| acting, 1 thread: b | 50 us | 60 us | met |" in "\n".join(tables([acting]))
