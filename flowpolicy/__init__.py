@@ -11,6 +11,7 @@ from flowpolicy import envs as envs
 from flowpolicy import functional as functional
 from flowpolicy.__about__ import __version__ as __version__
 from flowpolicy.agents import Agent as Agent
+from flowpolicy.agents import AgentStack as AgentStack
 from flowpolicy.agents import Blend as Blend
 from flowpolicy.agents import NoiseSource as NoiseSource
 from flowpolicy.agents import ParameterGroups as ParameterGroups
@@ -52,6 +53,7 @@ from flowpolicy.losses import NextActionPenalty as NextActionPenalty
 from flowpolicy.losses import NoiseMatchingLoss as NoiseMatchingLoss
 from flowpolicy.losses import NoisyValueLoss as NoisyValueLoss
 from flowpolicy.losses import PolyakUpdater as PolyakUpdater
+from flowpolicy.losses import ShareOfSpread as ShareOfSpread
 from flowpolicy.losses import SumLoss as SumLoss
 from flowpolicy.losses import TDLoss as TDLoss
 from flowpolicy.losses import ValueLoss as ValueLoss

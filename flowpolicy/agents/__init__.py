@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from flowpolicy.agents.agent import Agent as Agent
+from flowpolicy.agents.agent_stack import AgentStack as AgentStack
 from flowpolicy.agents.blend import Blend as Blend
 from flowpolicy.agents.noise_source import NoiseSource as NoiseSource
 from flowpolicy.agents.parameter_groups import ParameterGroups as ParameterGroups

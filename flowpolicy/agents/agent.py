@@ -167,22 +167,51 @@ class Agent(nn.Module):
                 f"Agent.update: batch must be a TensorDict, got {type(batch).__name__}. Use "
                 "TensorDict(batch, batch_size=[...])."
             )
-        update = self.step + 1
-        due = [each for each in self.loss.losses if update % self.every.get(each.name, 1) == 0]
-        for loss in due:
-            batch = self.noise.fill(batch, loss.draws(), loss.tensor_keys)
-        partial_update = len(due) < len(self.loss.losses)
-        only = tuple(loss.name for loss in due) if partial_update else None
+        only = self.due_losses()
         self.optimizer.zero_grad(set_to_none=True)
-        metrics = self.backward(batch, only)
+        metrics = self.backward(self.with_noise(batch, only), only)
         if self.clip_norm is not None:
             parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
             nn.utils.clip_grad_norm_(parameters, self.clip_norm, foreach=True)
-        self._update_targets(after_step=False)
+        for target in self.due_targets(after_step=False):
+            target.update()
         self.optimizer.step()
-        self._update_targets(after_step=True)
+        for target in self.due_targets(after_step=True):
+            target.update()
         self.step += 1
         return metrics
+
+    def due_losses(self) -> tuple[str, ...] | None:
+        """The losses that count in the next update, by name; ``None`` where all do."""
+        due = tuple(
+            loss.name
+            for loss in self.loss.losses
+            if (self.step + 1) % self.every.get(loss.name, 1) == 0
+        )
+        return due if len(due) < len(self.loss.losses) else None
+
+    def due_targets(self, *, after_step: bool) -> list[TargetNetwork]:
+        """The targets that move in the next update, before or after the optimizer's step."""
+        targets = [cast("TargetNetwork", each) for each in self.targets.values()]
+        return [
+            target
+            for target in targets
+            if target.after_step == after_step and (self.step + 1) % target.every == 0
+        ]
+
+    def with_noise(
+        self, batch: TensorDictBase, only: tuple[str, ...] | None = None
+    ) -> TensorDictBase:
+        """The batch with all draws of an update, from the agent's own generator where absent.
+
+        Args:
+            batch: never written.
+            only: the losses that draw, by name; all where ``None``.
+        """
+        for loss in self.loss.losses:
+            if only is None or loss.name in only:
+                batch = self.noise.fill(batch, loss.draws(), loss.tensor_keys)
+        return batch
 
     def backward(
         self, batch: TensorDictBase, only: tuple[str, ...] | None = None
@@ -226,20 +255,24 @@ class Agent(nn.Module):
             >>> import flowpolicy as fp
             >>> agent = fp.agents.fql(3, 2, hidden=(16,)).compile()
         """
-        parts = {
-            "networks": self.networks,
-            "targets": self.targets,
-            "losses": nn.ModuleDict({loss.name: loss for loss in self.loss.losses}),
-            "actors": nn.ModuleDict(self.actors),
-        }
         self._backward = CompiledBackward(
-            LossGradient(parts, self.loss),
+            self.loss_gradient(),
             self.trained_parameters,
             backend=backend,
             mode=mode,
             options=options,
         )
         return self
+
+    def loss_gradient(self) -> LossGradient:
+        """The gradient of the losses as a function of tensors by their names in the state dict."""
+        parts = {
+            "networks": self.networks,
+            "targets": self.targets,
+            "losses": nn.ModuleDict({loss.name: loss for loss in self.loss.losses}),
+            "actors": nn.ModuleDict(self.actors),
+        }
+        return LossGradient(parts, self.loss)
 
     def uncompile(self) -> Agent:
         """From now on runs losses and backward pass operation by operation, as after building."""
@@ -252,13 +285,6 @@ class Agent(nn.Module):
         if noise is None:
             noise = self.policy.draw_noise(observation)
         return self.policy.act(observation, noise)
-
-    def _update_targets(self, *, after_step: bool) -> None:
-        update = self.step + 1
-        for each in self.targets.values():
-            target = cast("TargetNetwork", each)
-            if target.after_step == after_step and update % target.every == 0:
-                target.update()
 
     def _apply(self, fn: Callable[[Tensor], Tensor], *args: bool, **kwargs: bool) -> Agent:
         super()._apply(fn, *args, **kwargs)  # type: ignore[no-untyped-call]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import final
+from typing import Any, final
 
 import torch
 from tensordict import NestedKey, TensorDict, TensorDictBase
 from torch import Tensor, nn
-from torch.func import functional_call, grad_and_value
+from torch.func import functional_call, grad_and_value, vmap
 
 from flowpolicy.losses.sum import SumLoss
 
@@ -72,4 +72,15 @@ class LossGradient(nn.Module):
             return total_loss(metrics), metrics
 
         gradients, (_, metrics) = grad_and_value(total, has_aux=True)(dict(trained))
+        return gradients, metrics
+
+    def of_each(
+        self, trained: Tensors, other: Tensors, entries: Entries, only: Only = None
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """As ``of``, for several sets of tensors and batches along the first dimension of each."""
+
+        def one(trained: Tensors, other: Tensors, entries: Entries) -> Any:
+            return self.of(trained, other, entries, only)
+
+        gradients, metrics = vmap(one)(dict(trained), dict(other), dict(entries))
         return gradients, metrics

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 
-def dual(coefficient: Tensor, constrained: Tensor, limit: float) -> Tensor:
+def dual(coefficient: Tensor, constrained: Tensor, limit: float | Tensor) -> Tensor:
     r"""The dual function of ``constrained <= limit``, to be minimised over the coefficient.
 
     .. math:: c\,\mathrm{sg}[\text{limit} - \ell]

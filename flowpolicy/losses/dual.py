@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import final
+from typing import cast, final
 
 from tensordict import NestedKey
 from torch import Tensor, nn
@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from flowpolicy.errors import ConfigError
 from flowpolicy.functional.dual import dual
 from flowpolicy.losses.base import Loss, Reduction
+from flowpolicy.losses.distill import DistillLoss
+from flowpolicy.losses.spread import ShareOfSpread
 from flowpolicy.modules.evaluated_batch import EvaluatedBatch
 from flowpolicy.modules.frozen import unfrozen
 from flowpolicy.modules.keys import BatchKeys
@@ -33,7 +35,8 @@ class DualLoss(Loss):
 
     Args:
         loss: the constrained loss, built with ``coefficient=LearnedCoefficient(...)``.
-        limit: what its mean shall not exceed.
+        limit: what its mean shall not exceed: a number, or for a ``DistillLoss`` a
+            ``ShareOfSpread``.
         coefficient: a factor on this loss, which is the speed of the dual update.
         reduction: over the batch.
         name: reported as ``loss_<name>``; ``<loss.name>_dual`` where ``None``.
@@ -61,7 +64,7 @@ class DualLoss(Loss):
     def __init__(
         self,
         loss: Loss,
-        limit: float,
+        limit: float | ShareOfSpread,
         *,
         coefficient: float = 1.0,
         reduction: Reduction = "mean",
@@ -72,7 +75,13 @@ class DualLoss(Loss):
                 f"DualLoss: the coefficient of {getattr(loss, 'name', loss)!r} is not learned. "
                 "Build that loss with coefficient=LearnedCoefficient(...)."
             )
-        if not math.isfinite(limit):
+        if isinstance(limit, ShareOfSpread):
+            if not isinstance(loss, DistillLoss):
+                raise ConfigError(
+                    f"DualLoss: a ShareOfSpread limits a DistillLoss, got {type(loss).__name__}. "
+                    "Give its limit as a number."
+                )
+        elif not math.isfinite(limit):
             raise ConfigError(f"DualLoss: limit must be a finite number, got {limit!r}.")
         super().__init__(
             f"{loss.name}_dual" if name is None else name,
@@ -103,8 +112,9 @@ class DualLoss(Loss):
 
     @property
     def reads(self) -> tuple[NestedKey, ...]:
-        """What the constrained loss reads."""
-        return self.constrained.reads
+        """What the constrained loss reads; and the data's action for its spread."""
+        action = (self.tensor_keys.action,) if isinstance(self.limit, ShareOfSpread) else ()
+        return (*self.constrained.reads, *action)
 
     def draws(self) -> Mapping[NestedKey, Draw]:
         """What the constrained loss draws."""
@@ -124,8 +134,13 @@ class DualLoss(Loss):
     def per_sample(self, evaluated: EvaluatedBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """``[*B, 1]``."""
         value, _ = self.constrained.per_sample(evaluated)
-        return dual(self.learned(), value, self.limit), {"slack": self.limit - value.mean()}
+        limit: float | Tensor = (
+            self.limit.of(evaluated, cast("DistillLoss", self.constrained))
+            if isinstance(self.limit, ShareOfSpread)
+            else self.limit
+        )
+        return dual(self.learned(), value, limit), {"slack": limit - value.mean()}
 
     def extra_repr(self) -> str:
         """The limit, and what every loss says."""
-        return f"{super().extra_repr()}, limit={self.limit:g}"
+        return f"{super().extra_repr()}, limit={self.limit}"

@@ -8,9 +8,23 @@ from typing import Any, final
 import torch
 from tensordict import TensorDictBase
 from tensordict.nn import TensorDictModuleBase
-from torch import nn
+from torch import Tensor, nn
 
 from flowpolicy.errors import ConfigError, require_at_least, require_instance
+
+
+@torch.no_grad()
+def polyak_(targets: list[Tensor], sources: list[Tensor], tau: float) -> None:
+    r"""Moves every target towards its source.
+
+    .. math:: \bar\phi \leftarrow (1 - \tau)\,\bar\phi + \tau\,\phi
+
+    Args:
+        targets: written.
+        sources: of the same shapes.
+        tau: the share of the sources.
+    """
+    torch._foreach_lerp_(targets, sources, tau)
 
 
 @final
@@ -96,12 +110,9 @@ class TargetNetwork(TensorDictModuleBase):
                 raise
             return getattr(self._modules["network"], name)
 
-    @torch.no_grad()
     def update(self) -> None:
         """Move towards the online network by ``tau``."""
-        torch._foreach_lerp_(
-            list(self.network.parameters()), list(self.source.parameters()), self.tau
-        )
+        polyak_(list(self.network.parameters()), list(self.source.parameters()), self.tau)
 
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
         """What the copied network writes."""

@@ -32,9 +32,16 @@ import torch
 from flowpolicy.agents.agent import Agent
 from flowpolicy.agents.horizon import chunk_width
 from flowpolicy.agents.parameter_groups import ParameterGroups
-from flowpolicy.errors import require_positive
+from flowpolicy.errors import ConfigError, require_positive
 from flowpolicy.functional import Aggregation, Scale, inverse_mean_abs, mean_value
-from flowpolicy.losses import DistillLoss, DPGLoss, DualLoss, FlowMatchingLoss, TDLoss
+from flowpolicy.losses import (
+    DistillLoss,
+    DPGLoss,
+    DualLoss,
+    FlowMatchingLoss,
+    ShareOfSpread,
+    TDLoss,
+)
 from flowpolicy.modules import (
     CriticEnsemble,
     LearnedCoefficient,
@@ -55,6 +62,7 @@ def fql(
     critics: int = 2,
     alpha: float = 0.1,
     target_error: float | None = None,
+    spread: float | None = None,
     discount: float = 0.99,
     tau: float = 0.005,
     aggregation: Aggregation = mean_value,
@@ -74,6 +82,7 @@ def fql(
             30,000 without a scale.
         target_error: the mean squared error per action dimension that the policy may have against
             its clone; alpha then starts at its value and is learned.
+        spread: the same limit as a share of the clone's own variance, which has no unit.
         discount: per environment step.
         tau: speed of the target critics.
         aggregation: of the target critics; ``min_value`` for adroit and antmaze-large and -giant.
@@ -87,14 +96,13 @@ def fql(
         ['actor', 'critic', 'field']
     """
     act_dim = chunk_width("fql", act_dim, horizon)
-    if target_error is not None:
-        require_positive("fql", "target_error", target_error)
+    limit = _limit(target_error, spread)
     field = VelocityField(obs_dim, act_dim, hidden)
     flow = EulerSampler(field, flow_steps)
     actor = OneStepActor(obs_dim, act_dim, hidden)
     critic = CriticEnsemble(obs_dim, act_dim, hidden, size=critics)
     target = TargetNetwork(critic, tau)
-    strength = alpha if target_error is None else LearnedCoefficient(alpha)
+    strength = alpha if limit is None else LearnedCoefficient(alpha)
     distill = DistillLoss(actor, teacher=flow, coefficient=strength)
     return Agent(
         policy=actor,
@@ -103,12 +111,23 @@ def fql(
             FlowMatchingLoss(field),
             distill,
             DPGLoss(actor, critic, scale=scale),
-            *(() if target_error is None else (DualLoss(distill, limit=target_error),)),
+            *(() if limit is None else (DualLoss(distill, limit),)),
         ],
         # Alpha spans orders of magnitude: it learns ten times as fast as the networks.
         optimizer=ParameterGroups(
             partial(torch.optim.Adam, lr=lr, fused=True),
-            {} if target_error is None else {"distill_coefficient": {"lr": 10 * lr}},
+            {} if limit is None else {"distill_coefficient": {"lr": 10 * lr}},
         ),
         actors={"flow": flow},
     )
+
+
+def _limit(target_error: float | None, spread: float | None) -> float | ShareOfSpread | None:
+    if target_error is not None and spread is not None:
+        raise ConfigError(
+            f"fql: target_error={target_error!r} and spread={spread!r} both limit the distillation "
+            "error. Give one of them."
+        )
+    if spread is not None:
+        return ShareOfSpread(spread)
+    return None if target_error is None else require_positive("fql", "target_error", target_error)

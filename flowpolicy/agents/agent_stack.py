@@ -1,0 +1,203 @@
+"""Several agents of one make, updated as one program."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, cast, final
+
+import torch
+from tensordict import TensorDict, TensorDictBase
+from torch import Tensor, nn
+
+from flowpolicy.agents.agent import Agent
+from flowpolicy.agents.compiled import compiled
+from flowpolicy.agents.likeness import difference
+from flowpolicy.agents.loss_gradient import Gradient
+from flowpolicy.agents.stacked_optimizer import StackedOptimizer
+from flowpolicy.errors import ConfigError, ShapeError
+from flowpolicy.modules.target_network import polyak_
+
+
+@final
+class AgentStack:
+    r"""Updates several agents, such as the seeds of one method, in one program.
+
+    .. math::
+        \theta_i \leftarrow
+            \mathrm{optimizer}\big(\theta_i,\ \nabla L(\theta_i;\ \mathrm{batch}_i)\big),
+        \qquad i = 1..S
+
+    Every product of the ``S`` networks is one batched product, so that small networks cost little
+    more together than one alone. The agents stay what they are: each owns its parameters, optimizer
+    state, noise and counter, which lie side by side in memory from now on, and can be saved,
+    evaluated and asked as before. No agent sees anything of another; each does what it would have
+    done alone, up to rounding. Update them through the stack only, and stack them after loading:
+    a tensor that is put in place of a stacked one is no longer updated.
+
+    The agents may differ in the values of their tensors: parameters, coefficients, temperatures.
+    They may not differ in anything else, since they share one program.
+
+    Args:
+        agents: ``S`` of one make and step count, with an optimizer that treats every element of a
+            parameter on its own, such as Adam.
+
+    Raises:
+        ConfigError: no agent, agents that share a network or differ in their make, or another kind
+            of optimizer.
+        ShapeError: a batch that is not ``[S, B]`` (in use).
+
+    Example:
+        >>> import torch
+        >>> import flowpolicy as fp
+        >>> from tensordict import TensorDict
+        >>> agents = [fp.agents.flow_bc(3, 2, hidden=(16,)) for _ in range(4)]
+        >>> stack = fp.AgentStack(agents)
+        >>> batch = TensorDict(
+        ...     observation=torch.randn(4, 8, 3), action=torch.zeros(4, 8, 2), batch_size=[4, 8]
+        ... )
+        >>> stack.update(batch)["loss_flow"].shape
+        torch.Size([4])
+        >>> agents[2].step, agents[2].act(torch.zeros(3)).shape
+        (1, torch.Size([2]))
+    """
+
+    def __init__(self, agents: Sequence[Agent]) -> None:
+        _require_one_make(agents)
+        self.agents = tuple(agents)
+        first = agents[0]
+        self._gradient = first.loss_gradient()
+        self._run: Gradient = self._gradient.of_each
+        names = [list(_tensors(agent)) for agent in agents]
+        trained = dict(first.trained_parameters())
+        self._tensors = {
+            name: _side_by_side([member[i][1] for member in names], trains=name in trained)
+            for i, (name, _) in enumerate(names[0])
+        }
+        self._by_id = {id(value): self._tensors[name] for name, value in names[0]}
+        self.optimizer = StackedOptimizer(
+            [agent.optimizer for agent in agents],
+            [dict(agent.trained_parameters()) for agent in agents],
+            {name: cast("nn.Parameter", self._tensors[name]) for name in trained},
+        )
+
+    def __len__(self) -> int:
+        return len(self.agents)
+
+    def compile(
+        self,
+        backend: str = "inductor",
+        *,
+        mode: str | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> AgentStack:
+        """From now on runs losses and backward pass of all agents as one compiled graph.
+
+        Args:
+            backend: of ``torch.compile``.
+            mode: of ``torch.compile``.
+            options: of ``torch.compile``, added to those of the mode.
+
+        Returns:
+            The stack. See ``Agent.compile``.
+        """
+        arguments = ("trained", "other", "entries", "only")
+        self._run = compiled(
+            self._gradient.of_each, arguments, backend=backend, mode=mode, options=options
+        )
+        return self
+
+    def update(self, batch: TensorDictBase) -> TensorDictBase:
+        """One gradient step of every agent on its own batch.
+
+        Args:
+            batch: of batch size ``[S, B]``, one row of batches for each agent; never written. What
+                is absent of noise and times each agent draws from its own generator.
+
+        Returns:
+            Every loss and metric, detached, of batch size ``[S]``.
+        """
+        if batch.ndim != 2 or batch.shape[0] != len(self.agents):
+            raise ShapeError(
+                f"AgentStack.update: the batch size must be [{len(self.agents)}, B], a batch for "
+                f"each agent, got {list(batch.batch_size)}. Stack them with torch.stack."
+            )
+        first = self.agents[0]
+        only = first.due_losses()
+        drawn = [
+            agent.with_noise(one, only)
+            for agent, one in zip(self.agents, batch.unbind(0), strict=True)
+        ]
+        self.optimizer.zero_grad()
+        metrics = self._backward(torch.stack(drawn), only)
+        if first.clip_norm is not None:
+            self._clip(first.clip_norm)
+        self._update_targets(after_step=False)
+        self.optimizer.step()
+        self._update_targets(after_step=True)
+        for agent in self.agents:
+            agent.step += 1
+        return metrics
+
+    def _backward(self, batch: TensorDictBase, only: tuple[str, ...] | None) -> TensorDictBase:
+        names = [name for name, _ in self.agents[0].trained_parameters(only)]
+        trained = {name: self._tensors[name].detach() for name in names}
+        other = {name: t.detach() for name, t in self._tensors.items() if name not in trained}
+        entries = dict(batch.items(include_nested=True, leaves_only=True))
+        gradients, metrics = self._run(trained, other, entries, only)
+        for name in names:
+            self._tensors[name].grad = gradients[name]
+        return TensorDict(metrics, batch_size=[len(self.agents)])
+
+    def _clip(self, longest: float) -> None:
+        """As ``torch.nn.utils.clip_grad_norm_``, for each agent."""
+        gradients = [p.grad for p in self.optimizer.parameters() if p.grad is not None]
+        squares = [g.reshape(len(self), -1).square().sum(dim=1) for g in gradients]
+        factor = (longest / (torch.stack(squares).sum(dim=0).sqrt() + 1e-6)).clamp(max=1.0)
+        for gradient in gradients:
+            gradient.mul_(factor.view(-1, *[1] * (gradient.ndim - 1)))
+
+    def _update_targets(self, *, after_step: bool) -> None:
+        for target in self.agents[0].due_targets(after_step=after_step):
+            followers = [self._by_id[id(p)] for p in target.network.parameters()]
+            leaders = [self._by_id[id(p)] for p in target.source.parameters()]
+            polyak_(followers, leaders, target.tau)
+
+
+def _tensors(agent: Agent) -> Iterator[tuple[str, Tensor]]:
+    """All tensors that an update reads, each once, by their names in the state dict."""
+    for prefix, part in (("networks", agent.networks), ("targets", agent.targets)):
+        yield from part.named_parameters(prefix)
+        yield from part.named_buffers(prefix)
+    yield from agent.loose.named()
+
+
+def _side_by_side(members: Sequence[Tensor], *, trains: bool) -> Tensor:
+    """The tensors of all agents as one; each agent's tensor becomes a view of it."""
+    stacked = torch.stack([member.detach() for member in members])
+    for i, member in enumerate(members):
+        member.data = stacked[i]
+    return nn.Parameter(stacked) if trains else stacked
+
+
+def _require_one_make(agents: Sequence[Agent]) -> None:
+    if not agents:
+        raise ConfigError("AgentStack: at least one agent is needed.")
+    first, *others = agents
+    seen: set[int] = set()
+    for i, agent in enumerate(agents):
+        own = {id(p) for p in (*agent.networks.parameters(), *agent.targets.parameters())}
+        if own & seen:
+            raise ConfigError(
+                f"AgentStack: agent {i} shares a network with one before it. Build each agent on "
+                "its own, or copy one with copy.deepcopy."
+            )
+        seen |= own
+    for i, agent in enumerate(others, start=1):
+        for what in ("loss", "every", "clip_norm", "step"):
+            differs = difference(getattr(first, what), getattr(agent, what), what)
+            if differs is not None:
+                raise ConfigError(
+                    f"AgentStack: agents 0 and {i} differ in {differs}. One program updates all of "
+                    "them: they may differ only in the values of tensors, such as parameters and "
+                    "coefficients."
+                )

@@ -1,0 +1,149 @@
+"""One optimizer for the parameters of several agents."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, cast, final
+
+import torch
+from torch import Tensor, nn
+
+from flowpolicy.agents.likeness import difference
+from flowpolicy.errors import ConfigError
+
+ELEMENTWISE = (
+    torch.optim.SGD,
+    torch.optim.Adam,
+    torch.optim.AdamW,
+    torch.optim.Adamax,
+    torch.optim.NAdam,
+    torch.optim.RAdam,
+    torch.optim.RMSprop,
+    torch.optim.Adagrad,
+)
+"""Optimizers that treat every element of a parameter on its own."""
+
+
+@final
+class StackedOptimizer:
+    """Steps stacked parameters; each agent's optimizer keeps its state, as views of the stacked.
+
+    Args:
+        optimizers: one of each agent, with equal options.
+        members: each agent's parameters by name.
+        stacked: the parameters of all, ``[S, *shape]``, by name.
+
+    Raises:
+        ConfigError: an optimizer that is not elementwise, or optimizers with other options or
+            another number of steps.
+    """
+
+    def __init__(
+        self,
+        optimizers: Sequence[torch.optim.Optimizer],
+        members: Sequence[Mapping[str, nn.Parameter]],
+        stacked: Mapping[str, nn.Parameter],
+    ) -> None:
+        first = optimizers[0]
+        if type(first) not in ELEMENTWISE:
+            known = ", ".join(kind.__name__ for kind in ELEMENTWISE)
+            raise ConfigError(
+                f"AgentStack: {type(first).__name__} may mix the agents' parameters. Use one that "
+                f"treats every element on its own: {known}."
+            )
+        for i, other in enumerate(optimizers[1:], start=1):
+            differs = difference(_options(first), _options(other), "optimizer")
+            if differs is not None:
+                raise ConfigError(
+                    f"AgentStack: the optimizers of agents 0 and {i} differ in {differs}."
+                )
+        self._optimizers = tuple(optimizers)
+        self._members = {
+            parameter: [each[name] for each in members] for name, parameter in stacked.items()
+        }
+        of_first = {id(members[0][name]): parameter for name, parameter in stacked.items()}
+        groups = [
+            {
+                **{
+                    key: value
+                    for key, value in group.items()
+                    if key not in ("params", "param_names")
+                },
+                "params": [of_first[id(p)] for p in group["params"]],
+            }
+            for group in first.param_groups
+        ]
+        self._optimizer = cast("type[Any]", type(first))(groups)
+        # Numbers of a whole parameter, such as its steps, and their copies for each agent.
+        self._numbers: dict[Tensor, list[tuple[Tensor, Tensor]]] = {}
+        self._gather()
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """The stacked parameters."""
+        yield from self._members
+
+    def zero_grad(self) -> None:
+        """Forgets the gradients."""
+        self._optimizer.zero_grad(set_to_none=True)
+
+    def step(self) -> None:
+        """One step of every agent's parameters that have a gradient."""
+        self._optimizer.step()
+        if len(self._numbers) < len(self._optimizer.state):  # some had their first step
+            self._share()
+        pairs = [pair for numbers in self._numbers.values() for pair in numbers]
+        if pairs:
+            copies, originals = zip(*pairs, strict=True)
+            torch._foreach_copy_(copies, originals)
+
+    def _gather(self) -> None:
+        """Takes over what the agents' optimizers hold."""
+        for parameter, members in self._members.items():
+            states = [o.state.get(p, {}) for o, p in zip(self._optimizers, members, strict=True)]
+            differs = next(filter(None, (difference(states[0], s, "state") for s in states)), None)
+            steps = {int(s["step"]) for s in states if "step" in s}
+            if differs is not None or len(steps) > 1:
+                raise ConfigError(
+                    "AgentStack: the agents' optimizers hold states of different updates "
+                    f"({differs or f'steps {sorted(steps)}'}). Stack agents that were updated "
+                    "equally often."
+                )
+            if states[0]:
+                self._optimizer.state[parameter] = {
+                    key: torch.stack([s[key] for s in states]) if _is_slot(value) else value
+                    for key, value in states[0].items()
+                }
+        self._share()
+
+    def _share(self) -> None:
+        """Gives every agent's optimizer its part of the state, as views."""
+        for parameter, state in self._optimizer.state.items():
+            if parameter in self._numbers:
+                continue
+            parts, numbers = dict(state), []
+            for key, value in state.items():
+                if isinstance(value, Tensor) and not _is_slot(value):
+                    parts[key] = value.expand(len(self._optimizers)).clone()
+                    numbers.append((parts[key], value.expand(len(self._optimizers))))
+            self._numbers[parameter] = numbers
+            members = self._members[cast("nn.Parameter", parameter)]
+            for i, (own, member) in enumerate(zip(self._optimizers, members, strict=True)):
+                own.state[member] = {
+                    key: value[i] if isinstance(value, Tensor) else value
+                    for key, value in parts.items()
+                }
+
+
+def _is_slot(value: object) -> bool:
+    """Whether a state holds a number for every element, not one for all such as the step."""
+    return isinstance(value, Tensor) and value.ndim > 0
+
+
+def _options(optimizer: torch.optim.Optimizer) -> list[dict[str, object]]:
+    return [
+        {
+            **{key: value for key, value in group.items() if key != "params"},
+            "params": [tuple(p.shape) for p in group["params"]],
+        }
+        for group in optimizer.param_groups
+    ]
