@@ -13,13 +13,6 @@ from flowpolicy.functional import squared_error, td_error, td_target
 SIZE = "256x3"
 
 
-def draws_of(agent, batch):
-    """The batch with all noise in it, so that neither side draws."""
-    for loss in agent.loss.losses:
-        batch = agent.noise.fill(batch, loss.draws(), loss.tensor_keys)
-    return batch
-
-
 class Bare:
     """The same losses of the same networks, written with tensors and the library's formulas."""
 
@@ -78,7 +71,7 @@ def agent() -> fp.Agent:
 @pytest.mark.parametrize("which", ["qvalue", "flow", "all"])
 def test_losses(which, agent, in_turn) -> None:
     """Forward and backward, eager, noise given."""
-    batch = draws_of(agent, random_batch())
+    batch = agent.with_noise(random_batch(), None)  # neither side draws
     named = {loss.name: loss for loss in agent.loss.losses}
     loss = agent.loss if which == "all" else named[which]
     bare = getattr(Bare(agent, batch), which)

@@ -17,13 +17,6 @@ Expected = tuple[list[TensorDict], list[dict[str, float]], torch.Tensor]
 """Batches with draws, the losses of each update, and the parameters after the last."""
 
 
-def with_draws(agent: fp.Agent, batch: TensorDict) -> TensorDict:
-    """The batch with all noise in it."""
-    for loss in agent.loss.losses:
-        batch = agent.noise.fill(batch, loss.draws(), loss.tensor_keys)
-    return batch
-
-
 def doubled(batch: TensorDict) -> TensorDict:
     """Floating-point entries in float64."""
     return batch.apply(lambda value: value.double() if value.is_floating_point() else value)
@@ -33,7 +26,7 @@ def reference(agent: fp.Agent) -> Expected:
     """Batches with draws, and what they do to ``agent`` in float64 on the CPU."""
     agent = copy.deepcopy(agent).cpu().double()
     torch.manual_seed(1)
-    batches = [with_draws(agent, doubled(random_batch())) for _ in range(UPDATES)]
+    batches = [agent.with_noise(doubled(random_batch()), None) for _ in range(UPDATES)]
     losses = [{k: v.item() for k, v in agent.update(batch).items()} for batch in batches]
     return batches, losses, flat(agent)
 

@@ -49,6 +49,10 @@ def prepared(
     if form in COMPILED:
         options = COMPILED[form] if problem.backend == "inductor" else {}
         program.compile(problem.backend, **options)
+    if form.endswith("graph"):
+        optimizer = program.optimizer if seeds == 1 else program.optimizer._optimizer
+        for group in optimizer.param_groups:
+            group["capturable"] = True
     if precision != "bf16":
         return agents, program.update
 
@@ -67,8 +71,6 @@ def captured(
     graph = torch.cuda.CUDAGraph()
     for agent in agents:
         graph.register_generator_state(agent.noise.generator(next(agent.parameters()).device))
-        for group in agent.optimizer.param_groups:
-            group["capturable"] = True
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
