@@ -71,7 +71,7 @@ def agent() -> fp.Agent:
 @pytest.mark.parametrize("which", ["qvalue", "flow", "all"])
 def test_losses(which, agent, in_turn) -> None:
     """Forward and backward, eager, noise given."""
-    batch = agent.with_noise(random_batch(), None)  # neither side draws
+    batch = agent.with_noise(random_batch())  # neither side draws
     named = {loss.name: loss for loss in agent.loss.losses}
     loss = agent.loss if which == "all" else named[which]
     bare = getattr(Bare(agent, batch), which)

@@ -4,31 +4,56 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from tensordict import TensorDict
 
 import flowpolicy as fp
-from benchmarks.problem import random_batch
+from benchmarks.problem import BATCH, random_dataset
+from flowpolicy.data import Dataset
 
 UPDATES = 3
 
-Expected = tuple[list[TensorDict], list[dict[str, float]], torch.Tensor]
-"""Batches with draws, the losses of each update, and the parameters after the last."""
+
+@dataclass(frozen=True)
+class Reference:
+    """Updates of an agent in float64 on the CPU.
+
+    Args:
+        dataset: where the batches come from, row by row: they have the layout of what is timed, so
+            that both are one compiled program.
+        draws: the noise of each update.
+        losses: what each update reported.
+        after: the parameters after the last.
+    """
+
+    dataset: Dataset
+    draws: list[TensorDict]
+    losses: list[dict[str, float]]
+    after: torch.Tensor
+
+    def batches(self, device: torch.device) -> list[TensorDict]:
+        """In float32, with noise."""
+        dataset = self.dataset.to(device)
+        rows = torch.arange(UPDATES * BATCH).split(BATCH)
+        drawn = [draws.float().to(device) for draws in self.draws]
+        return [dataset.take(index).update(draws) for index, draws in zip(rows, drawn, strict=True)]
 
 
-def doubled(batch: TensorDict) -> TensorDict:
-    """Floating-point entries in float64."""
-    return batch.apply(lambda value: value.double() if value.is_floating_point() else value)
-
-
-def reference(agent: fp.Agent) -> Expected:
-    """Batches with draws, and what they do to ``agent`` in float64 on the CPU."""
+def reference(agent: fp.Agent) -> Reference:
+    """A few updates of a copy of ``agent``."""
     agent = copy.deepcopy(agent).cpu().double()
     torch.manual_seed(1)
-    batches = [agent.with_noise(doubled(random_batch()), None) for _ in range(UPDATES)]
-    losses = [{k: v.item() for k, v in agent.update(batch).items()} for batch in batches]
-    return batches, losses, flat(agent)
+    dataset = random_dataset(UPDATES * BATCH)
+    draws, losses = [], []
+    for index in torch.arange(len(dataset)).split(BATCH):
+        batch = dataset.take(index)
+        doubled = batch.apply(lambda value: value.double() if value.is_floating_point() else value)
+        filled = agent.with_noise(doubled)
+        draws.append(filled.exclude(*batch.keys(include_nested=True, leaves_only=True)))
+        losses.append({key: value.item() for key, value in agent.update(filled).items()})
+    return Reference(dataset, draws, losses, flat(agent))
 
 
 def flat(agent: fp.Agent) -> torch.Tensor:
@@ -39,26 +64,17 @@ def flat(agent: fp.Agent) -> torch.Tensor:
 def errors(
     update: Callable[[TensorDict], TensorDict],
     agent: fp.Agent,
-    expected: Expected,
+    expected: Reference,
     device: torch.device,
     seeds: int,
 ) -> dict[str, float]:
     """Largest relative error of a loss, and of the way that the parameters went."""
-    batches, losses, after = expected
-    before = flat(agent)
-    loss_error = 0.0
-    for batch, theirs in zip(batches, losses, strict=True):
-        single = batch.apply(lambda v: v.float() if v.is_floating_point() else v).to(device)
-        ours = update(single if seeds == 1 else torch.stack([single] * seeds))
-        for key, value in theirs.items():
+    before, loss_error = flat(agent), 0.0
+    for batch, losses in zip(expected.batches(device), expected.losses, strict=True):
+        ours = update(batch if seeds == 1 else torch.stack([batch] * seeds))
+        for key, value in losses.items():
             got = ours[key] if seeds == 1 else ours[key][0]
             if key.startswith("loss"):
                 loss_error = max(loss_error, abs(got.item() - value) / abs(value))
-    way = (after - before).norm()
-    return {
-        "loss_error": loss_error,
-        "step_error": float((flat(agent) - after).norm() / way),
-    }
-
-
-# --- forms ----------------------------------------------------------------------------------------
+    off, way = flat(agent) - expected.after, expected.after - before
+    return {"loss_error": loss_error, "step_error": float(off.norm() / way.norm())}

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.gpu_check import Expected, errors, reference
+from benchmarks.gpu_check import Reference, errors, reference
 from benchmarks.gpu_forms import Problem, captured, prepared, seconds_per_call
 from benchmarks.problem import BATCH, plain_batch, random_batch, random_dataset
 from flowpolicy.data import Dataset
@@ -53,7 +53,7 @@ def torch_row(
     *,
     precision: str,
     dataset: Dataset,
-    expected: Expected,
+    expected: Reference,
 ) -> dict[str, Any]:
     """Checked, then timed with sampling from a data set on the device."""
     started = time.perf_counter()
