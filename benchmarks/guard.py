@@ -53,6 +53,9 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"{args.baseline}: {len(now)} ratios")
         return 0
 
+    if not args.baseline.exists():
+        print(f"{args.baseline} is missing: --write makes this run the baseline", file=sys.stderr)
+        return 2
     before = json.loads(args.baseline.read_text())
     changes = moved(now, before, args.tolerance)
     for name, factor in sorted(changes.items(), key=lambda each: -each[1]):

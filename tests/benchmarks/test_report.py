@@ -124,3 +124,9 @@ def test_the_guard_needs_a_run(tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
     assert run_guard() == 2
     assert "python -m benchmarks makes one" in capsys.readouterr().err
+
+
+def test_the_guard_needs_a_baseline(tmp_path, capsys) -> None:
+    run = write(tmp_path / "run.json", stored("a", {"ours": [1.0], "other": [2.0]}))
+    assert run_guard(run, "--baseline", tmp_path / "none.json") == 2
+    assert "--write makes this run the baseline" in capsys.readouterr().err
