@@ -56,7 +56,7 @@ format: setup ## format the code and repair what ruff can repair
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
-bench: $(BENCH) ## measure the speed, about a quarter of an hour; see benchmarks/README.md
+bench: $(BENCH) ## measure the speed, see benchmarks/README.md
 	$(BIN)/python -m benchmarks $(ARGS)
 
 bench-guard: $(BENCH) ## compare the ratios of the last `make bench` with the committed ones
