@@ -75,10 +75,11 @@ def write_tables(out: Path) -> None:
 def _measure(module: str, threads: int, out: Path, cache: str, further: list[str]) -> int:
     """A process for each: libraries choose their threads when they are loaded."""
     command = [
-        *(sys.executable, "-m", "pytest", "-q", "-o", "addopts=", "-p", "no:cacheprovider"),
+        *(sys.executable, "-m", "pytest", str(FOLDER / f"bench_{module}.py")),
+        *("-q", "-o", "addopts=", "-p", "no:cacheprovider"),
         *("--disable-warnings", "-W", "default", "-o", "timeout=0", "--benchmark-quiet"),
         *(f"--benchmark-json={out / f'threads{threads}-{module}.json'}", f"--threads={threads}"),
-        *(*further, str(FOLDER / f"bench_{module}.py")),
+        *further,
     ]
     environment = {**os.environ, "TORCHINDUCTOR_CACHE_DIR": cache}
     status = subprocess.run(command, check=False, env=environment).returncode
