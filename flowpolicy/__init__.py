@@ -53,7 +53,7 @@ from flowpolicy.losses import NextActionPenalty as NextActionPenalty
 from flowpolicy.losses import NoiseMatchingLoss as NoiseMatchingLoss
 from flowpolicy.losses import NoisyValueLoss as NoisyValueLoss
 from flowpolicy.losses import PolyakUpdater as PolyakUpdater
-from flowpolicy.losses import ShareOfSpread as ShareOfSpread
+from flowpolicy.losses import SpreadLoss as SpreadLoss
 from flowpolicy.losses import SumLoss as SumLoss
 from flowpolicy.losses import TDLoss as TDLoss
 from flowpolicy.losses import ValueLoss as ValueLoss

@@ -15,6 +15,7 @@ from flowpolicy.agents.likeness import difference
 from flowpolicy.agents.loss_gradient import Gradient
 from flowpolicy.agents.stacked_optimizer import StackedOptimizer
 from flowpolicy.errors import ConfigError, ShapeError
+from flowpolicy.losses.sum import SumLoss
 from flowpolicy.modules.target_network import polyak_
 
 
@@ -83,6 +84,11 @@ class AgentStack:
     def __len__(self) -> int:
         return len(self.agents)
 
+    @property
+    def loss(self) -> SumLoss:
+        """The losses, as the first agent has them; what all of them are made like."""
+        return self.agents[0].loss
+
     def compile(
         self,
         backend: str = "inductor",
@@ -104,6 +110,11 @@ class AgentStack:
         self._run = compiled(
             self._gradient.of_each, arguments, backend=backend, mode=mode, options=options
         )
+        return self
+
+    def uncompile(self) -> AgentStack:
+        """From now on runs losses and backward pass operation by operation."""
+        self._run = self._gradient.of_each
         return self
 
     def update(self, batch: TensorDictBase) -> TensorDictBase:
@@ -128,7 +139,7 @@ class AgentStack:
             for agent, one in zip(self.agents, batch.unbind(0), strict=True)
         ]
         self.optimizer.zero_grad()
-        metrics = self._backward(torch.stack(drawn), only)
+        metrics = self.backward(torch.stack(drawn), only)
         if first.clip_norm is not None:
             self._clip(first.clip_norm)
         self._update_targets(after_step=False)
@@ -138,7 +149,18 @@ class AgentStack:
             agent.step += 1
         return metrics
 
-    def _backward(self, batch: TensorDictBase, only: tuple[str, ...] | None) -> TensorDictBase:
+    def backward(
+        self, batch: TensorDictBase, only: tuple[str, ...] | None = None
+    ) -> TensorDictBase:
+        """Gives every trained parameter its gradient, without a step.
+
+        Args:
+            batch: ``[S, B]`` with every draw.
+            only: the losses that count, by name; all where ``None``.
+
+        Returns:
+            Every loss and metric, detached, of batch size ``[S]``.
+        """
         names = [name for name, _ in self.agents[0].trained_parameters(only)]
         trained = {name: self._tensors[name].detach() for name in names}
         other = {name: t.detach() for name, t in self._tensors.items() if name not in trained}

@@ -42,7 +42,8 @@ def _differences(first: Any, second: Any, path: str, seen: set[int]) -> Iterator
         seen.add(id(first))
     told = [_described(each) for each in (first, second)]
     if told[0] != told[1]:
-        yield f"{path}: {told[0]} and {told[1]}"
+        names = [getattr(each, "__qualname__", each) for each in told]
+        yield f"{path}: {names[0]} and {names[1]}"
         return
     for (name, one), (_, other) in zip(_parts(first), _parts(second), strict=True):
         yield from _differences(one, other, f"{path}.{name}", seen)

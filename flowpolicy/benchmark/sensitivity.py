@@ -19,7 +19,7 @@ from flowpolicy.run_folder import RunFolder
 from flowpolicy.train.seeds import require_seeds
 
 VALUES = (0.03, 0.3, 3.0, 30.0, 300.0)
-TARGET_ERROR = 0.1
+SPREAD = 0.25
 """Of the variant whose coefficient is learned, where none is asked for."""
 
 _MARKER = "sensitivity.json"
@@ -34,8 +34,8 @@ def usual_variants(agent: str) -> tuple[str, ...]:
     """
     known = recipe_options(agent)
     found = ["scale=inverse_mean_abs", "scale=unit"] if "scale" in known else []
-    if "target_error" in known:
-        found.append(f"target_error={TARGET_ERROR}")
+    if "spread" in known:
+        found.append(f"spread={SPREAD}")
     return tuple(found)
 
 
@@ -46,8 +46,8 @@ def variant_options(variant: str) -> dict[str, Any]:
         ConfigError: There is no ``=``.
 
     Example:
-        >>> variant_options("scale=unit,target_error=0.1")
-        {'scale': 'unit', 'target_error': 0.1}
+        >>> variant_options("scale=unit,spread=0.25")
+        {'scale': 'unit', 'spread': 0.25}
     """
     options: dict[str, Any] = {}
     for pair in variant.split(","):

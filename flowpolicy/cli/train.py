@@ -21,7 +21,7 @@ from flowpolicy.errors import ConfigError, require_installed, unknown_name
 from flowpolicy.evaluate import protocol
 from flowpolicy.results import Point, pooled, read_points
 from flowpolicy.run_folder import RunFolder
-from flowpolicy.train import TrainConfig, train, train_seeds
+from flowpolicy.train import TrainConfig, train, train_seeds, train_together
 
 _HERE = {
     "out": (Path | None, None, "folder to make; by default runs/<agent>-<env>-<time>"),
@@ -31,6 +31,11 @@ _HERE = {
         "train several agents, one process per seed, into <out>/seed_<n>; replaces --seed",
     ),
     "jobs": (int, 2, "with --seeds: how many processes run at a time, one thread each"),
+    "together": (
+        bool,
+        False,
+        "with --seeds: train all of them as one program in this process, in place of --jobs",
+    ),
     "preset": (bool, False, "start from the published options of this agent on this environment"),
     "config": (Path | None, None, "start from the config.json of an earlier run"),
 }
@@ -68,7 +73,9 @@ def command(arguments: Sequence[str]) -> None:
     )
     config = _config(agent, options)
     out = options.out or Path(f"runs/{agent}-{config.env}-{time.strftime('%Y%m%d-%H%M%S')}")
-    if options.seeds:
+    if options.together:
+        folder = train_together(config, options.seeds, out, announce=say)
+    elif options.seeds:
         folder = train_seeds(config, options.seeds, out, jobs=options.jobs, announce=say)
     else:
         folder = train(config, out, announce=say)

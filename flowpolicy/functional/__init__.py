@@ -15,6 +15,7 @@ from flowpolicy.functional.aggregation import min_value as min_value
 from flowpolicy.functional.diffusion import clean_estimate as clean_estimate
 from flowpolicy.functional.diffusion import posterior_mean as posterior_mean
 from flowpolicy.functional.dual import dual as dual
+from flowpolicy.functional.dual import log_dual as log_dual
 from flowpolicy.functional.expectile import expectile_error as expectile_error
 from flowpolicy.functional.gaussian import gaussian_log_prob as gaussian_log_prob
 from flowpolicy.functional.gaussian import tanh_log_derivative as tanh_log_derivative

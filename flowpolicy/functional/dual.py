@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 
-def dual(coefficient: Tensor, constrained: Tensor, limit: float | Tensor) -> Tensor:
+def dual(coefficient: Tensor, constrained: Tensor, limit: float) -> Tensor:
     r"""The dual function of ``constrained <= limit``, to be minimised over the coefficient.
 
     .. math:: c\,\mathrm{sg}[\text{limit} - \ell]
@@ -26,3 +26,26 @@ def dual(coefficient: Tensor, constrained: Tensor, limit: float | Tensor) -> Ten
         tensor([[-4.]])
     """
     return coefficient * (limit - constrained.detach())
+
+
+def log_dual(coefficient: Tensor, constrained: Tensor) -> Tensor:
+    r"""A dual whose steps change the coefficient by a factor, for the limit 1.
+
+    .. math:: \log(c)\ \mathrm{sg}[1 - \ell]
+
+    As ``dual`` with a limit of 1, but how fast the logarithm moves does not depend on the
+    coefficient.
+
+    Args:
+        coefficient: ``c``, ``[]``, above 0.
+        constrained: ``[*B, 1]``, detached here; its mean shall not exceed 1.
+
+    Returns:
+        ``[*B, 1]``.
+
+    Example:
+        >>> import torch
+        >>> log_dual(torch.tensor(1.0).exp(), torch.tensor([[3.0]]))
+        tensor([[-2.]])
+    """
+    return coefficient.log() * (1 - constrained.detach())

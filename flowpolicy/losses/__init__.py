@@ -20,7 +20,7 @@ from flowpolicy.losses.memoryless_loss import MemorylessLoss as MemorylessLoss
 from flowpolicy.losses.next_action_penalty import NextActionPenalty as NextActionPenalty
 from flowpolicy.losses.noise_matching import NoiseMatchingLoss as NoiseMatchingLoss
 from flowpolicy.losses.noisy_value import NoisyValueLoss as NoisyValueLoss
-from flowpolicy.losses.spread import ShareOfSpread as ShareOfSpread
+from flowpolicy.losses.spread import SpreadLoss as SpreadLoss
 from flowpolicy.losses.sum import SumLoss as SumLoss
 from flowpolicy.losses.target_updater import PolyakUpdater as PolyakUpdater
 from flowpolicy.losses.td import TDLoss as TDLoss

@@ -1,27 +1,21 @@
-"""Moving a coefficient until a loss meets its limit."""
+"""Holding a loss at a limit by learning its coefficient."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from typing import cast, final
+from typing import final
 
-from tensordict import NestedKey
-from torch import Tensor, nn
+from torch import Tensor
 
 from flowpolicy.errors import ConfigError
 from flowpolicy.functional.dual import dual
 from flowpolicy.losses.base import Loss, Reduction
-from flowpolicy.losses.distill import DistillLoss
-from flowpolicy.losses.spread import ShareOfSpread
+from flowpolicy.losses.coefficient_loss import CoefficientLoss
 from flowpolicy.modules.evaluated_batch import EvaluatedBatch
-from flowpolicy.modules.frozen import unfrozen
-from flowpolicy.modules.keys import BatchKeys
-from flowpolicy.paths.draws import Draw
 
 
 @final
-class DualLoss(Loss):
+class DualLoss(CoefficientLoss):
     r"""Learns the coefficient of another loss, so that this loss stays at a limit.
 
     .. math:: L = c\,\big(\text{limit} - \mathrm{sg}\,\langle \ell \rangle_B\big)
@@ -35,8 +29,7 @@ class DualLoss(Loss):
 
     Args:
         loss: the constrained loss, built with ``coefficient=LearnedCoefficient(...)``.
-        limit: what its mean shall not exceed: a number, or for a ``DistillLoss`` a
-            ``ShareOfSpread``.
+        limit: what its mean shall not exceed.
         coefficient: a factor on this loss, which is the speed of the dual update.
         reduction: over the batch.
         name: reported as ``loss_<name>``; ``<loss.name>_dual`` where ``None``.
@@ -64,83 +57,22 @@ class DualLoss(Loss):
     def __init__(
         self,
         loss: Loss,
-        limit: float | ShareOfSpread,
+        limit: float,
         *,
         coefficient: float = 1.0,
         reduction: Reduction = "mean",
         name: str | None = None,
     ) -> None:
-        if not isinstance(loss, Loss) or loss.learned_coefficient is None:
-            raise ConfigError(
-                f"DualLoss: the coefficient of {getattr(loss, 'name', loss)!r} is not learned. "
-                "Build that loss with coefficient=LearnedCoefficient(...)."
-            )
-        if isinstance(limit, ShareOfSpread):
-            if not isinstance(loss, DistillLoss):
-                raise ConfigError(
-                    f"DualLoss: a ShareOfSpread limits a DistillLoss, got {type(loss).__name__}. "
-                    "Give its limit as a number."
-                )
-        elif not math.isfinite(limit):
+        super().__init__(loss, coefficient=coefficient, reduction=reduction, name=name)
+        if not math.isfinite(limit):
             raise ConfigError(f"DualLoss: limit must be a finite number, got {limit!r}.")
-        super().__init__(
-            f"{loss.name}_dual" if name is None else name,
-            coefficient=coefficient,
-            reduction=reduction,
-        )
         self.limit = limit
-        self.learned = unfrozen(loss.learned_coefficient)
-        self.role = f"{loss.name}_coefficient"
-        self.of_data_action = loss.of_data_action
-        self._constrained = (loss,)  # in a tuple: evaluated, not registered as a submodule
-        self.out_keys = [*self.out_keys, f"{self.name}_slack"]
-
-    @property
-    def constrained(self) -> Loss:
-        """The loss that shall stay at the limit."""
-        return self._constrained[0]
-
-    @property
-    def network(self) -> nn.Module:
-        """The coefficient."""
-        return self.learned
-
-    @property
-    def has_batch_statistic(self) -> bool:
-        """Whether the constrained loss has one."""
-        return self.constrained.has_batch_statistic
-
-    @property
-    def reads(self) -> tuple[NestedKey, ...]:
-        """What the constrained loss reads; and the data's action for its spread."""
-        action = (self.tensor_keys.action,) if isinstance(self.limit, ShareOfSpread) else ()
-        return (*self.constrained.reads, *action)
-
-    def draws(self) -> Mapping[NestedKey, Draw]:
-        """What the constrained loss draws."""
-        return self.constrained.draws()
-
-    @property
-    def tensor_keys(self) -> BatchKeys:
-        """Those of the constrained loss: both read the same entries."""
-        keys: BatchKeys = self.constrained.tensor_keys
-        return keys
-
-    def frozen_networks(self) -> Iterator[tuple[str, nn.Module]]:
-        """What the constrained loss trains and reads."""
-        yield self.constrained.role, self.constrained.network
-        yield from self.constrained.frozen_networks()
 
     def per_sample(self, evaluated: EvaluatedBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """``[*B, 1]``."""
         value, _ = self.constrained.per_sample(evaluated)
-        limit: float | Tensor = (
-            self.limit.of(evaluated, cast("DistillLoss", self.constrained))
-            if isinstance(self.limit, ShareOfSpread)
-            else self.limit
-        )
-        return dual(self.learned(), value, limit), {"slack": limit - value.mean()}
+        return dual(self.learned(), value, self.limit), {"slack": self.limit - value.mean()}
 
     def extra_repr(self) -> str:
         """The limit, and what every loss says."""
-        return f"{super().extra_repr()}, limit={self.limit}"
+        return f"{super().extra_repr()}, limit={self.limit:g}"

@@ -1,52 +1,108 @@
-"""A limit that is measured in the clone's own spread."""
+"""Holding a policy near its clone, in units of the clone's own spread."""
 
 from __future__ import annotations
 
-from typing import final
+from typing import cast, final
 
+import torch
+from tensordict import NestedKey
 from torch import Tensor
 
-from flowpolicy.errors import require_positive
+from flowpolicy.errors import ConfigError, require_positive
+from flowpolicy.functional.dual import log_dual
 from flowpolicy.functional.squared_error import squared_error
+from flowpolicy.losses.base import Reduction
+from flowpolicy.losses.coefficient_loss import CoefficientLoss
 from flowpolicy.losses.distill import DistillLoss
 from flowpolicy.modules.evaluated_batch import EvaluatedBatch
 
 
 @final
-class ShareOfSpread:
-    r"""A share of the variance that a clone's action has at an observation.
+class SpreadLoss(CoefficientLoss):
+    r"""Learns the coefficient that holds a distillation error at a share of the clone's variance.
 
     .. math::
-        \text{limit} = \rho\,\Big\langle \tfrac{1}{2A}
-            \big\|\mathrm{clip}(\mu(s, z)) - a\big\|^2\Big\rangle_B
+        L = c\,\log\alpha\ \mathrm{sg}\Big[1 - \frac{\langle e \rangle_B}{\rho\, S}\Big],\qquad
+        S = \Big\langle \tfrac{1}{2A} \big\|\mathrm{clip}(\mu(s, z)) - a\big\|^2 \Big\rangle_B
 
     The clone's action and the data's are two draws from nearly the same distribution, so half of
-    their squared distance estimates its variance. As the limit of a ``DualLoss`` on a
-    ``DistillLoss`` it says how far the policy may go from its clone in units of what the clone does
-    anyway: without units, whatever the rewards and the actions. The teacher's action is the one
-    that the distillation needs, so nothing is evaluated for it.
+    their mean squared distance, ``S``, estimates its variance. ``alpha`` grows while the policy's
+    error ``e`` against the clone is more than the share ``rho`` of it, and shrinks while it is
+    less. The share has no unit, whatever the rewards and the actions, so one value serves many
+    tasks. In the logarithm each step changes ``alpha`` by a factor; at ``largest``, where the
+    critics hardly count any more, it grows no further, should the student be unable to follow the
+    clone so closely. Trains the coefficient. Reads ``observation``, ``action`` and the noise;
+    the teacher's action is the one that the distillation needs. Metrics: ``<name>_slack``,
+    ``1 - e / (rho S)``, and ``<name>_variance``, ``S``.
 
     Args:
+        loss: the distillation, built with ``coefficient=LearnedCoefficient(...)``.
         share: ``rho``, above 0.
+        largest: of ``alpha``.
+        coefficient: ``c``, a factor on this loss, which is the speed of the update.
+        reduction: over the batch.
+        name: reported as ``loss_<name>``; ``<loss.name>_dual`` where ``None``.
 
     Raises:
-        ConfigError: a share that is not a finite number above 0.
+        ConfigError: a loss that is no ``DistillLoss`` or whose coefficient is not learned, a share
+            or bound that is not a finite number above 0, a negative coefficient, or an unknown
+            reduction.
 
     Example:
+        >>> import torch
         >>> import flowpolicy as fp
+        >>> from tensordict import TensorDict
         >>> actor = fp.OneStepActor(3, 2, hidden=(16,))
         >>> flow = fp.EulerSampler(fp.VelocityField(3, 2, hidden=(16,)))
         >>> distill = fp.DistillLoss(actor, flow, coefficient=fp.LearnedCoefficient(1.0))
-        >>> loss = fp.DualLoss(distill, limit=fp.ShareOfSpread(0.25))
+        >>> batch = TensorDict(
+        ...     observation=torch.randn(8, 3), action=torch.zeros(8, 2), batch_size=[8]
+        ... )
+        >>> fp.SpreadLoss(distill, share=0.25)(batch)["loss_distill_dual"].backward()
     """
 
-    def __init__(self, share: float) -> None:
-        self.share = require_positive("ShareOfSpread", "share", share)
+    def __init__(
+        self,
+        loss: DistillLoss,
+        share: float,
+        *,
+        largest: float = 1000.0,
+        coefficient: float = 1.0,
+        reduction: Reduction = "mean",
+        name: str | None = None,
+    ) -> None:
+        super().__init__(loss, coefficient=coefficient, reduction=reduction, name=name)
+        if not isinstance(loss, DistillLoss):
+            raise ConfigError(
+                f"SpreadLoss: only a DistillLoss has a clone with a spread, got "
+                f"{type(loss).__name__}. Give that a limit with DualLoss."
+            )
+        self.share = require_positive("SpreadLoss", "share", share)
+        self.largest = require_positive("SpreadLoss", "largest", largest)
+        self.out_keys = [*self.out_keys, f"{self.name}_variance"]
 
-    def of(self, evaluated: EvaluatedBatch, loss: DistillLoss) -> Tensor:
-        """The limit for this batch, ``[]``, without gradient."""
-        cloned = evaluated.policy_action(loss.teacher).detach()
-        return self.share * squared_error(cloned, evaluated.action(loss.teacher)).mean() / 2
+    @property
+    def reads(self) -> tuple[NestedKey, ...]:
+        """What the distillation reads, and the data's action."""
+        return (*super().reads, self.tensor_keys.action)
 
-    def __repr__(self) -> str:
-        return f"ShareOfSpread({self.share:g})"
+    @property
+    def has_batch_statistic(self) -> bool:
+        """The variance is one."""
+        return True
+
+    def per_sample(self, evaluated: EvaluatedBatch) -> tuple[Tensor, dict[str, Tensor]]:
+        """``[*B, 1]``."""
+        distill = cast("DistillLoss", self.constrained)
+        error, _ = distill.per_sample(evaluated)
+        cloned = evaluated.policy_action(distill.teacher).detach()
+        variance = squared_error(cloned, evaluated.action(distill.teacher)).mean() / 2
+        excess = error.detach() / (self.share * variance)
+        alpha = self.learned()
+        held = (alpha.detach() >= self.largest) & (excess.mean() > 1)
+        loss = torch.where(held, 0.0, log_dual(alpha, excess))
+        return loss, {"slack": 1 - excess.mean(), "variance": variance}
+
+    def extra_repr(self) -> str:
+        """The share, and what every loss says."""
+        return f"{super().extra_repr()}, share={self.share:g}"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from flowpolicy.train.config import TrainConfig
-from flowpolicy.train.loop import DivergedError, train
+from flowpolicy.train.loop import train
 from flowpolicy.train.online import ONLINE_PROTOCOLS, OnlineProtocol
+from flowpolicy.train.run import DivergedError
 from flowpolicy.train.seeds import train_seeds
 from flowpolicy.train.stop import Stopped
+from flowpolicy.train.together import train_together
 from flowpolicy.train.versions import versions
 
 __all__ = (
@@ -17,5 +19,6 @@ __all__ = (
     "TrainConfig",
     "train",
     "train_seeds",
+    "train_together",
     "versions",
 )

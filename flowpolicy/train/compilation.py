@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
+from tensordict import TensorDict, TensorDictBase
 from torch._dynamo.exc import TorchDynamoException
 
-from flowpolicy.agents import Agent
+from flowpolicy.agents import Agent, AgentStack
 from flowpolicy.data import Dataset
 from flowpolicy.modules.drawing import with_draws
 from flowpolicy.train.config import TrainConfig
@@ -14,40 +17,38 @@ PAYS_FROM = 20_000
 """Updates: compiling takes about a minute, and spares 5 to 50 milliseconds an update."""
 
 
-def compile_where_it_pays(agent: Agent, dataset: Dataset, config: TrainConfig) -> str:
-    """Compiles the agent's update as ``config.compile`` says; one line about what was done.
+def compile_where_it_pays(
+    learner: Agent | AgentStack, batch: TensorDictBase, config: TrainConfig
+) -> Iterator[str]:
+    """Compiles the updates as ``config.compile`` says; gives a line about what was done, if any.
 
-    A first batch is tried, without a trace in the agent, so that a machine that cannot compile is
+    One batch is tried, without a trace in the learner, so that a machine that cannot compile is
     noticed here.
 
     Args:
-        agent: of the run.
-        dataset: its data.
+        learner: what updates.
+        batch: like those to come; its values do not matter.
         config: the run.
 
     Raises:
         TorchDynamoException: ``compile`` is ``"on"``, and the machine cannot.
     """
     updates = config.offline_steps + config.online_steps
-    if config.compile == "off":
-        return "updates: not compiled"
-    if config.compile == "auto" and updates < PAYS_FROM:
-        return f"updates: not compiled, which pays from about {PAYS_FROM:,} of them"
-    agent.compile()
-    rows = torch.arange(config.batch_size) % len(dataset)
-    batch = with_draws(
-        dataset.take(rows),
-        agent.loss.draws(),
-        agent.loss.tensor_keys,
-        generator=torch.Generator(dataset.device),
-    )
+    if config.compile == "off" or (config.compile == "auto" and updates < PAYS_FROM):
+        return
+    yield "updates: compiling, which takes about a minute"
+    loss, generator = learner.loss, torch.Generator(batch["observation"].device)
     try:
-        agent.backward(batch)
+        learner.compile().backward(with_draws(batch, loss.draws(), loss.tensor_keys, generator))
     except TorchDynamoException as error:
         if config.compile == "on":
             raise
-        agent.uncompile()
-        reason = str(error).strip().splitlines()[0]
-        return f"updates: not compiled, this machine cannot ({type(error).__name__}: {reason})"
-    agent.optimizer.zero_grad(set_to_none=True)
-    return "updates: compiled"
+        learner.uncompile()
+        reason = " ".join(str(error).strip().splitlines()[:2])
+        yield f"updates: not compiled, this machine cannot ({type(error).__name__}: {reason})"
+    learner.optimizer.zero_grad()
+
+
+def example_batch(dataset: Dataset, size: int) -> TensorDict:
+    """The first rows of the data, from the start again where there are too few."""
+    return dataset.take(torch.arange(size) % len(dataset))

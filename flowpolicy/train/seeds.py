@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from flowpolicy.checkpoint.device import require_device
 from flowpolicy.errors import ConfigError, FlowPolicyError
@@ -22,6 +23,16 @@ def require_seeds(seeds: Sequence[int]) -> None:
     """Refuses seeds that are missing or repeated."""
     if not seeds or len(set(seeds)) != len(seeds):
         raise ConfigError(f"seeds must be different numbers, at least one, got {list(seeds)}")
+
+
+def folder_of_seeds(
+    config: TrainConfig, seeds: Sequence[int], out: str | os.PathLike[str]
+) -> tuple[RunFolder, dict[Path, TrainConfig]]:
+    """The folder of several seeds of a run, and the run of each seed by the folder to make."""
+    require_device(config.device)
+    folder = RunFolder.create(out, {**config.to_dict(), "seeds": list(seeds)})
+    folder.write_json("versions.json", versions())
+    return folder, {folder.path / f"seed_{seed}": config.replace(seed=seed) for seed in seeds}
 
 
 def train_seeds(
@@ -55,10 +66,7 @@ def train_seeds(
     require_seeds(seeds)
     if jobs < 1:
         raise ConfigError(f"jobs must be at least 1, got {jobs}")
-    require_device(config.device)
-    folder = RunFolder.create(out, {**config.to_dict(), "seeds": list(seeds)})
-    folder.write_json("versions.json", versions())
-    runs = {folder.path / f"seed_{seed}": config.replace(seed=seed) for seed in seeds}
+    folder, runs = folder_of_seeds(config, seeds, out)
     failures = train_all(runs, jobs=jobs, progress=progress, announce=announce)
     if any(seed.read_evaluations() for seed in folder.seeds()):
         learning_curve([folder], folder.curve)

@@ -18,6 +18,25 @@ from flowpolicy.train.config import TrainConfig
 from flowpolicy.train.interaction import STEP_KEYS
 
 
+def prepare(
+    config: TrainConfig, dataset: Dataset | None = None
+) -> tuple[Dataset, dict[str, Tensor]]:
+    """Sets PyTorch's threads; loads the data and refuses an environment that they are not of.
+
+    Args:
+        config: The run.
+        dataset: Data of one's own, in place of those that ``config.env`` names.
+
+    Returns:
+        What ``load_dataset`` returns.
+    """
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+    prepared = load_dataset(config, dataset)
+    require_environment(config, prepared[0])  # before anything is learned
+    return prepared
+
+
 def load_dataset(
     config: TrainConfig, dataset: Dataset | None = None
 ) -> tuple[Dataset, dict[str, Tensor]]:

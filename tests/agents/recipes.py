@@ -24,6 +24,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "fedit": {},
     "flow_bc": {},
     "fql": {},
+    "fql+alpha": {"alpha": 0.1},
     "fql+dual": {"target_error": 0.05},
     "gfp": {},
     "gfp+both": {"bootstrap": "mean", "reference": "min"},

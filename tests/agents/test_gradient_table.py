@@ -32,7 +32,8 @@ TRAINS: dict[str, dict[str, set[str]]] = {
     "fbrac": CRITIC | CLONE | {"loss_dpg": {"field"}},
     "fedit": CRITIC | CLONE | ENTROPY,
     "flow_bc": CLONE,
-    "fql": CRITIC | CLONE | ACTOR,
+    "fql": CRITIC | CLONE | ACTOR | {"loss_distill_dual": {"distill_coefficient"}},
+    "fql+alpha": CRITIC | CLONE | ACTOR,
     "fql+dual": CRITIC | CLONE | ACTOR | {"loss_distill_dual": {"distill_coefficient"}},
     "gfp": CRITIC | CLONE | ACTOR,
     "gfp+both": CRITIC | CLONE | ACTOR,
@@ -90,6 +91,7 @@ ASKED: dict[str, dict[str, int]] = {
     "fedit": {"field": 1 + STEPS + STEPS, "actor": 2, "critic": 2, "target": 1},
     "flow_bc": {"field": 1},
     "fql": {"field": 1 + STEPS, "actor": 2, "critic": 2, "target": 1},
+    "fql+alpha": {"field": 1 + STEPS, "actor": 2, "critic": 2, "target": 1},
     "fql+dual": {"field": 1 + STEPS, "actor": 2, "critic": 2, "target": 1},
     # the target: next action, data action, reference action
     "gfp": {"field": 1 + STEPS, "actor": 2, "critic": 2, "target": 3},

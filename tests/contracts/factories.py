@@ -194,6 +194,11 @@ FACTORIES: dict[type, dict[str, Callable[[Parts], Any]]] = {
         "": lambda p, **kw: fp.DistillLoss(p.actor, teacher=p.flow, **kw),
         "target_teacher": lambda p, **kw: fp.DistillLoss(p.actor, fp.EulerSampler(p.slow, 3), **kw),
     },
+    fp.SpreadLoss: {
+        "": lambda p, **kw: fp.SpreadLoss(
+            fp.DistillLoss(p.actor, p.flow, coefficient=p.coefficient), share=0.25, **kw
+        ),
+    },
     fp.DualLoss: {
         "distill": lambda p, **kw: fp.DualLoss(
             fp.DistillLoss(p.actor, p.flow, coefficient=p.coefficient), limit=0.05, **kw

@@ -183,7 +183,7 @@ def test_a_stop_before_the_first_update_says_that_nothing_is_lost(capsys, monkey
     def stops(*_, **__):
         signal.raise_signal(signal.SIGTERM)
 
-    monkeypatch.setattr("flowpolicy.train.loop.evaluate", stops)
+    monkeypatch.setattr("flowpolicy.train.run.evaluate", stops)
     arguments = ["train", "fql", "--env", MAZE, "--out", "r", "--eval-at-start", *QUICK]
     assert main(arguments) == 143
     assert capsys.readouterr().err.endswith("stopped: nothing had been learned yet\n")
@@ -219,7 +219,7 @@ def test_every_option_of_every_agent_has_help(agent, capsys):
     assert "--env" in capsys.readouterr().out
     documented = {**described(TrainConfig), **described(fp.agents.RECIPES[agent])}
     for name in options_class(agent, {}).__dataclass_fields__:
-        if name not in ("out", "seeds", "jobs", "preset", "config"):
+        if name not in ("out", "seeds", "jobs", "together", "preset", "config"):
             assert documented.get(name), f"{agent}: {name} has no help"
 
 

@@ -245,7 +245,7 @@ def test_the_protocol_decides_what_is_played_of_a_gaussian_policy(
         played.append(actor)
         return evaluate(actor, *arguments, **options)
 
-    monkeypatch.setattr("flowpolicy.train.loop.evaluate", watched)
+    monkeypatch.setattr("flowpolicy.train.run.evaluate", watched)
     folder = train(config, tmp_path / "r", progress=False)
     assert TrainConfig.from_dict(folder.config()).protocol == name
     loaded = PROTOCOLS[name].acting(fp.load_policy(folder.path))

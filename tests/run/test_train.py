@@ -6,11 +6,12 @@ import csv
 import dataclasses
 import json
 import sys
-from functools import partial
+from functools import partial, partialmethod
 
 import pytest
 import torch
 from tensordict import TensorDict
+from torch._dynamo.exc import TorchDynamoException
 
 from flowpolicy.agents import RECIPES, Agent
 from flowpolicy.checkpoint import Checkpoints, DeployedPolicy, load_policy
@@ -18,7 +19,15 @@ from flowpolicy.data import Dataset, DatasetInfo, transforms
 from flowpolicy.errors import ConfigError, FlowPolicyError
 from flowpolicy.evaluate import evaluate, wilson_interval
 from flowpolicy.run_folder import RunFolder
-from flowpolicy.train import DivergedError, Stopped, TrainConfig, train, train_seeds, versions
+from flowpolicy.train import (
+    DivergedError,
+    Stopped,
+    TrainConfig,
+    train,
+    train_seeds,
+    train_together,
+    versions,
+)
 from flowpolicy.train.records import CsvFile, TensorBoard
 from flowpolicy.train.seeds import SeedError
 from flowpolicy.train.stop import StopRequest
@@ -172,7 +181,7 @@ def test_a_stopped_run_knows_whether_it_had_learned(out, monkeypatch):
     def stops(*_, **__):
         signal.raise_signal(signal.SIGTERM)
 
-    monkeypatch.setattr("flowpolicy.train.loop.evaluate", stops)
+    monkeypatch.setattr("flowpolicy.train.run.evaluate", stops)
     config = TINY.replace(checkpoint_every=0)
     with pytest.raises(Stopped) as early:
         train(config.replace(eval_at_start=True), out, progress=False)
@@ -285,6 +294,86 @@ def test_seeds_must_differ(out, seeds):
         train_seeds(TINY, seeds, out)
 
 
+def test_seeds_in_one_program_are_the_runs_of_each(out):
+    config = TINY.replace(offline_steps=10, eval_every=5)
+    folder = train_together(config, (0, 3), out, progress=False)
+    assert [seed.config()["seed"] for seed in folder.seeds()] == [0, 3]
+    assert read_picture(folder.curve).has_color("#0072B2")
+    for seed in folder.seeds():
+        number = seed.config()["seed"]
+        alone = train(config.replace(seed=number), out.with_name(f"a{number}"), progress=False)
+        assert rows(seed.evaluations)[0].keys() == rows(alone.evaluations)[0].keys()
+        ours, theirs = rows(seed.metrics), rows(alone.metrics)
+        for one, other in zip(ours, theirs, strict=True):
+            for name in set(one) - {"seconds", "rate"}:
+                assert float(one[name]) == pytest.approx(float(other[name]), rel=1e-3, abs=1e-4)
+        saved, expected = (Checkpoints(each.path / "checkpoints") for each in (seed, alone))
+        assert saved.steps() == expected.steps()
+
+
+def test_a_seed_of_one_program_goes_on_alone(out):
+    config = TINY.replace(offline_steps=10, checkpoint_every=5, eval_every=0)
+    folder = train_together(config, (0, 3), out, progress=False)
+    single = folder.seeds()[1]
+    Checkpoints(single.path / "checkpoints").drop_after(5)
+    train(config.replace(seed=3), single.path, resume=True, progress=False)
+    assert single.checkpoints.steps()[-1] == 10
+
+
+def test_a_stop_saves_every_seed_of_one_program(out, monkeypatch):
+    stops = iter([False] * 5 + [True] * 100)
+    monkeypatch.setattr(
+        StopRequest,
+        "raise_if_requested",
+        lambda self: (_ for _ in ()).throw(Stopped(15)) if next(stops) else None,
+    )
+    with pytest.raises(Stopped) as stopped:
+        train_together(TINY, (0, 3), out, progress=False)
+    assert stopped.value.saved
+    assert [seed.checkpoints.steps() for seed in RunFolder.open(out).seeds()] == [[2], [2]]
+
+
+def test_one_program_has_no_environments_to_learn_in(out):
+    with pytest.raises(ConfigError, match="online_steps=5 needs an environment of each agent's"):
+        train_together(TINY.replace(online_steps=5), (0, 1), out)
+
+
+def test_a_compiled_run_is_one_that_is_not(out, monkeypatch):
+    """Where it is long enough; with the numbers of the uncompiled one."""
+    monkeypatch.setattr("flowpolicy.train.compilation.PAYS_FROM", 10)
+    monkeypatch.setattr(Agent, "compile", partialmethod(Agent.compile, backend="eager"))
+    said = []
+    config = TINY.replace(offline_steps=10, eval_every=0)
+    compiled = train(config, out, progress=False, announce=said.append)
+    assert said[1:] == ["updates: compiling, which takes about a minute"]
+    off = config.replace(compile="off")
+    eager = train(off, out.with_name("e"), progress=False)
+    for one, other in zip(rows(compiled.metrics), rows(eager.metrics), strict=True):
+        for name in set(one) - {"seconds", "rate"}:
+            assert float(one[name]) == pytest.approx(float(other[name]), rel=1e-4, abs=1e-5)
+
+
+def test_a_machine_that_cannot_compile_trains_and_says_why(out, monkeypatch):
+    def no_compiler(graph, inputs):
+        raise RuntimeError("no C++ compiler here")
+
+    monkeypatch.setattr("flowpolicy.train.compilation.PAYS_FROM", 10)
+    monkeypatch.setattr(Agent, "compile", partialmethod(Agent.compile, backend=no_compiler))
+    said = []
+    config = TINY.replace(offline_steps=10, eval_every=0)
+    train(config, out, progress=False, announce=said.append)
+    assert said[-1].startswith("updates: not compiled, this machine cannot (BackendCompilerFailed")
+    assert "no C++ compiler here" in said[-1]
+    with pytest.raises(TorchDynamoException, match="no C"):
+        train(config.replace(compile="on"), out.with_name("on"), progress=False)
+
+
+def test_a_short_run_is_not_compiled(out):
+    said = []
+    train(TINY.replace(offline_steps=5, eval_every=0), out, progress=False, announce=said.append)
+    assert [line for line in said if line.startswith("updates")] == []
+
+
 def test_configuration_survives_json():
     config = TINY.replace(options={"hidden": (8, 8), "alpha": 1.5}, max_episode_steps=None)
     assert TrainConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
@@ -297,6 +386,7 @@ def test_configuration_survives_json():
         ({"options": {"alfa": 1}}, r"unknown option of fql 'alfa'; did you mean 'alpha'"),
         ({"options": {"discount": 0.9}}, "discount is an option of the run, not of the agent"),
         ({"options": {"alpha": float("nan")}}, "alpha must be finite, got nan"),
+        ({"compile": "yes"}, "unknown value of compile 'yes'"),
         ({"options": {"lr": -1}}, "lr must be above 0, got -1"),
         ({"options": {"lr": 0.0}}, "lr must be above 0, got 0.0"),
         ({"options": {"lr": float("inf")}}, "lr must be finite, got inf"),

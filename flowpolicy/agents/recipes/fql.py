@@ -11,15 +11,15 @@ r"""Flow Q-learning.
             Q_k(s, \mathrm{clip}(\mu_\omega(s, z))) \big\rangle_B
 
 A flow clones the data; a one-step policy is distilled from it with the same noise and climbs the
-critics. Only the one-step policy acts. With ``target_error``, alpha is learned: it moves until the
-distillation error stays at that target.
+critics. Only the one-step policy acts. Unless ``alpha`` is given, it is learned: it moves until the
+distillation error stays at a share of the clone's own variance (``spread``) or at ``target_error``.
 
 Source: Park, Li, Levine, "Flow Q-learning", ICML 2025, arXiv 2502.02538, and the authors' code.
 
-Differences from the authors' code: the critics' term is scaled by default, so that one alpha fits
-rewards of any size; ``scale=unit_scale`` is theirs, with an alpha of 3 to 30,000, and so are the
-presets. Otherwise none in the update. Their metric ``mse``, which costs a network
-pass of its own, is not computed.
+Differences from the authors' code: alpha is learned and the critics' term scaled by default, so
+that neither the rewards' size nor the actions' has to be known. With ``scale=unit_scale`` and an
+alpha of 3 to 30,000, as in the presets, there is none in the update. Their metric ``mse``, which
+costs a network pass of its own, is not computed.
 """
 
 from __future__ import annotations
@@ -39,9 +39,10 @@ from flowpolicy.losses import (
     DPGLoss,
     DualLoss,
     FlowMatchingLoss,
-    ShareOfSpread,
+    SpreadLoss,
     TDLoss,
 )
+from flowpolicy.losses.coefficient_loss import CoefficientLoss
 from flowpolicy.modules import (
     CriticEnsemble,
     LearnedCoefficient,
@@ -60,9 +61,9 @@ def fql(
     hidden: Sequence[int] = (512,) * 4,
     flow_steps: int = 10,
     critics: int = 2,
-    alpha: float = 0.1,
-    target_error: float | None = None,
+    alpha: float | None = None,
     spread: float | None = None,
+    target_error: float | None = None,
     discount: float = 0.99,
     tau: float = 0.005,
     aggregation: Aggregation = mean_value,
@@ -79,10 +80,12 @@ def fql(
         flow_steps: Euler steps from noise to action.
         critics: the number of critics.
         alpha: strength of the behaviour constraint; 0.03 to 10 with ``inverse_mean_abs``, 3 to
-            30,000 without a scale.
-        target_error: the mean squared error per action dimension that the policy may have against
-            its clone; alpha then starts at its value and is learned.
-        spread: the same limit as a share of the clone's own variance, which has no unit.
+            30,000 without a scale. Learned where ``None``; with ``spread`` or ``target_error`` its
+            value at the start.
+        spread: learn alpha, so that the policy's mean squared error against its clone is this share
+            of the clone's variance; 0.25 where neither this nor ``alpha`` nor ``target_error`` is
+            given.
+        target_error: learn alpha, so that this error, per action dimension, is what is given here.
         discount: per environment step.
         tau: speed of the target critics.
         aggregation: of the target critics; ``min_value`` for adroit and antmaze-large and -giant.
@@ -93,16 +96,22 @@ def fql(
     Example:
         >>> import flowpolicy as fp
         >>> sorted(fp.agents.fql(3, 2, hidden=(16,)).networks)
-        ['actor', 'critic', 'field']
+        ['actor', 'critic', 'distill_coefficient', 'field']
     """
     act_dim = chunk_width("fql", act_dim, horizon)
-    limit = _limit(target_error, spread)
+    for name, limit in (("target_error", target_error), ("spread", spread)):
+        if limit is not None:
+            require_positive("fql", name, limit)
     field = VelocityField(obs_dim, act_dim, hidden)
     flow = EulerSampler(field, flow_steps)
     actor = OneStepActor(obs_dim, act_dim, hidden)
     critic = CriticEnsemble(obs_dim, act_dim, hidden, size=critics)
     target = TargetNetwork(critic, tau)
-    strength = alpha if limit is None else LearnedCoefficient(alpha)
+    if alpha is None and target_error is None and spread is None:
+        spread = 0.25
+    learns = target_error is not None or spread is not None
+    start = 0.1 if alpha is None else alpha
+    strength = LearnedCoefficient(start) if learns else start
     distill = DistillLoss(actor, teacher=flow, coefficient=strength)
     return Agent(
         policy=actor,
@@ -111,23 +120,26 @@ def fql(
             FlowMatchingLoss(field),
             distill,
             DPGLoss(actor, critic, scale=scale),
-            *(() if limit is None else (DualLoss(distill, limit),)),
+            *_limits(distill, target_error, spread),
         ],
         # Alpha spans orders of magnitude: it learns ten times as fast as the networks.
         optimizer=ParameterGroups(
             partial(torch.optim.Adam, lr=lr, fused=True),
-            {} if limit is None else {"distill_coefficient": {"lr": 10 * lr}},
+            {"distill_coefficient": {"lr": 10 * lr}} if learns else {},
         ),
         actors={"flow": flow},
     )
 
 
-def _limit(target_error: float | None, spread: float | None) -> float | ShareOfSpread | None:
+def _limits(
+    distill: DistillLoss, target_error: float | None, spread: float | None
+) -> tuple[CoefficientLoss, ...]:
+    """What learns alpha, where something does."""
     if target_error is not None and spread is not None:
         raise ConfigError(
             f"fql: target_error={target_error!r} and spread={spread!r} both limit the distillation "
             "error. Give one of them."
         )
     if spread is not None:
-        return ShareOfSpread(spread)
-    return None if target_error is None else require_positive("fql", "target_error", target_error)
+        return (SpreadLoss(distill, spread),)
+    return () if target_error is None else (DualLoss(distill, target_error),)

@@ -1,0 +1,279 @@
+"""The parts of a training run while it lasts."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Mapping
+from functools import cached_property
+
+import torch
+from tensordict import TensorDict, TensorDictBase
+from torch import Tensor
+
+from flowpolicy.checkpoint.agent_files import ONLINE, tensors_in
+from flowpolicy.checkpoint.policy import deployed_actor
+from flowpolicy.data import Dataset
+from flowpolicy.errors import FlowPolicyError, unknown_name
+from flowpolicy.evaluate import evaluate, protocol
+from flowpolicy.plot import learning_curve
+from flowpolicy.run_folder import RunFolder
+from flowpolicy.train.config import TrainConfig
+from flowpolicy.train.interaction import Interaction
+from flowpolicy.train.online import ONLINE_PROTOCOLS
+from flowpolicy.train.phases import OfflinePhase, OnlinePhase, Phase
+from flowpolicy.train.progress import Progress
+from flowpolicy.train.records import EVALUATION_COLUMNS, CsvFile, TensorBoard, evaluation_row
+from flowpolicy.train.resume import Position, require_same_data, warn_of_other_bits
+from flowpolicy.train.stop import StopRequest
+from flowpolicy.train.streams import stream_seed
+from flowpolicy.train.task import seeded_agent
+from flowpolicy.train.versions import versions
+
+
+class DivergedError(FlowPolicyError, ArithmeticError):
+    """A loss is no longer a finite number."""
+
+
+class Run:
+    """The parts of a run while it lasts, turn by turn.
+
+    A turn is an update on the data, or a step in the environment with the update that follows it:
+    ``next_batch`` begins it, ``end_turn`` ends it, and whoever has the run updates in between.
+
+    Args:
+        config: The run.
+        out: Its folder.
+        stop: What asks it to stop.
+        data: The data set, and how its observations are preprocessed.
+        resume: Whether the folder is there and holds what to go on from.
+        progress: Show a progress bar.
+        line: Line of the bar.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        out: str | os.PathLike[str],
+        stop: StopRequest,
+        data: tuple[Dataset, Mapping[str, Tensor]],
+        *,
+        resume: bool,
+        progress: bool,
+        line: int,
+    ) -> None:
+        self.config = config
+        self.stop = stop
+        self.dataset, self.preprocessing = data
+        recipe = {
+            "agent": config.agent,
+            "obs_dim": self.dataset.obs_dim,
+            "act_dim": self.dataset.act_dim // config.horizon,
+            "options": config.recipe,
+        }
+        self.agent = seeded_agent(config, recipe)
+        for actor in config.eval_actors:
+            if actor not in self.agent.actors:
+                raise unknown_name(f"actor of {config.agent}", actor, self.agent.actors)
+        device = self.dataset.device
+        self.generators = {"batches": torch.Generator(device).manual_seed(config.seed)}
+        if config.online_steps:
+            # Not the numbers that choose the batches: warm-up actions would repeat in them.
+            behaviour = stream_seed(config.seed, "behaviour")
+            self.generators["behaviour"] = torch.Generator(device).manual_seed(behaviour)
+        if resume:
+            self.folder = RunFolder.open(out)
+            require_same_data(self.folder, self.dataset)
+        else:
+            self.folder = RunFolder.create(out, config.to_dict())
+            self.folder.write_json("versions.json", versions())
+            self.folder.write_json("data.json", self.dataset.info.to_dict())
+        self.saved_config = {**config.to_dict(), "recipe": recipe}
+        self.checkpoints = self.folder.checkpoints
+        self.checkpoints.keep = config.keep_checkpoints
+        self.metrics = CsvFile(self.folder.metrics)
+        self.evaluations = CsvFile(self.folder.evaluations, EVALUATION_COLUMNS)
+        self.tensorboard = TensorBoard(self.folder.path, enabled=config.tensorboard)
+        self.turns = config.offline_steps + config.online_steps
+        label = f"{config.agent} seed {config.seed}"
+        self.progress = Progress(label, self.turns, position=line, visible=progress)
+        self.started = self.clock = time.perf_counter()
+        self.turn = self.logged_turn = self.logged_step = 0
+        self.phase: Phase = OfflinePhase(self.dataset, self.generators["batches"])
+        self.evaluates_first = config.eval_at_start
+
+    @property
+    def here(self) -> Position:
+        """How far the run is."""
+        return Position(self.agent.step, self.phase.env_steps)
+
+    @cached_property
+    def online(self) -> OnlinePhase:
+        """The phase after the offline one, made when it begins."""
+        config = self.config
+        policy = deployed_actor(self.agent, "policy", self.preprocessing, config.horizon)
+        interaction = Interaction(
+            config.env,
+            policy.to(config.device),
+            self.dataset,
+            self.generators["behaviour"],
+            seed=config.seed,
+            max_episode_steps=config.max_episode_steps,
+            observation_mean=self.preprocessing.get("observation_mean"),
+            observation_std=self.preprocessing.get("observation_std"),
+        )
+        protocol = ONLINE_PROTOCOLS[config.online_protocol]
+        experience = protocol.experience(
+            self.dataset, config.online_steps, self.generators["batches"]
+        )
+        return OnlinePhase(protocol, interaction, experience)
+
+    @property
+    def finished(self) -> bool:
+        """Whether there was the last turn."""
+        return self.turn >= self.turns
+
+    def begin(self) -> None:
+        """What comes before the first turn."""
+        if self.evaluates_first:
+            self.evaluate()
+        self.clock = time.perf_counter()
+
+    def next_batch(self) -> TensorDict | None:
+        """Begins a turn; the batch to update with, or ``None`` where the turn has no update."""
+        if self.turn >= self.config.offline_steps:
+            self.phase = self.online
+        return self.phase.batch(self.config.batch_size) if self.phase.advance() else None
+
+    def end_turn(self, metrics: TensorDictBase | None) -> None:
+        """Ends a turn with the metrics of its update: writes, evaluates and saves what is due."""
+        self.turn += 1
+        if metrics is not None:
+            evaluates = self.due(self.config.eval_every)
+            saves = self.due(self.config.checkpoint_every)
+            logs = evaluates or saves or _every(self.turn, self.config.log_every)
+            if logs:
+                self.log(metrics)
+            if saves:
+                self.save()
+            if evaluates:
+                self.evaluate()
+            if logs:
+                self.clock = time.perf_counter()
+        if not self.finished:
+            self.stop.raise_if_requested()
+
+    def end(self) -> None:
+        """What comes after the last turn."""
+        learning_curve([self.folder], self.folder.curve)
+
+    def due(self, every: int) -> bool:
+        """Whether it is time for what happens so often, and at the end of a phase."""
+        ends = (self.config.offline_steps, self.turns)
+        return self.turn in ends or _every(self.turn, every)
+
+    def restore(self) -> str:
+        """Puts the newest intact checkpoint in place; says where that is."""
+        loaded = self.checkpoints.load(self.agent, generators=self.generators)
+        origin = f"checkpoint {loaded.path}"
+        warn_of_other_bits(loaded)
+        self.checkpoints.drop_after(self.agent.step)
+        self.turn = self.agent.step
+        if ONLINE in loaded.files:
+            self.online.load(tensors_in(loaded.files, ONLINE, origin), origin)
+            self.phase = self.online
+            self.turn = self.config.offline_steps + self.phase.env_steps
+        here = self.here
+        self.logged_turn, self.logged_step = self.turn, here.step
+        if rows := self.metrics.trim(here.reaches):
+            self.started -= float(rows[-1]["seconds"])
+        latest = [row for row in self.evaluations.trim(here.reaches) if here.equals(row)]
+        self.evaluates_first = False
+        if self.due(self.config.eval_every) and len(latest) < len(self.config.eval_actors):
+            self.evaluations.trim(lambda row: here.reaches(row) and not here.equals(row))
+            self.evaluates_first = True
+        self.progress.advance(self.turn)
+        return f"resumed at {here}"
+
+    def log(self, metrics: TensorDictBase) -> None:
+        """Reads the metrics of the latest update, refuses a loss that is not finite."""
+        step, env_steps = self.here
+        names = sorted(metrics.keys(), key=lambda name: (not name.startswith("loss"), name))
+        values = torch.stack([metrics[name].float().mean() for name in names]).tolist()
+        row = dict(zip(names, values, strict=True))
+        seconds = time.perf_counter() - self.clock
+        rate = (step - self.logged_step) / max(seconds, 1e-9)
+        self.progress.advance(self.turn - self.logged_turn)
+        self.logged_turn, self.logged_step = self.turn, step
+        self.progress.show(_headline(row))
+        timing = {"seconds": round(time.perf_counter() - self.started, 3), "rate": round(rate, 2)}
+        self.metrics.append({"step": step, "env_steps": env_steps, **timing, **row})
+        self.tensorboard.log("train", {"updates_per_second": rate, **row}, step)
+        bad = [name for name, value in row.items() if not math.isfinite(value)]
+        if any(name.startswith("loss") for name in bad):
+            self._diverged(bad)
+
+    def evaluate(self) -> None:
+        """Runs the episodes of every wanted actor."""
+        config, here = self.config, self.here
+        for name in config.eval_actors:
+            actor = deployed_actor(self.agent, name, self.preprocessing, config.horizon)
+            actor = protocol(config.protocol).acting(actor).to(config.device)
+            with self.stop.interruptible():
+                result = evaluate(
+                    actor,
+                    config.env,
+                    episodes=config.eval_episodes,
+                    seed=config.eval_seed,
+                    workers=config.eval_workers,
+                    max_steps=config.max_episode_steps,
+                )
+            row = evaluation_row(*here, name, result)
+            self.evaluations.append(row)
+            self.tensorboard.log(f"eval/{name}", row, here.step)
+            key = name if len(config.eval_actors) > 1 else "eval"
+            rate = result.success_rate
+            self.progress.show({key: result.mean_return if rate is None else rate})
+
+    def save(self) -> None:
+        """Writes a checkpoint unless this step has one."""
+        if self.agent.step in self.checkpoints.steps():
+            return
+        self.checkpoints.save(
+            self.agent,
+            config=self.saved_config,
+            generators=self.generators,
+            preprocessing=self.preprocessing,
+            online=self.phase.state(),
+        )
+
+    def close(self) -> None:
+        """Lets go of files, the environment and the terminal."""
+        self.phase.close()
+        self.progress.close()
+        self.tensorboard.close()
+
+    def _diverged(self, bad: list[str]) -> None:
+        steps = self.checkpoints.steps()
+        good = (
+            f"the last good checkpoint is {self.checkpoints.path(steps[-1])}"
+            if steps
+            else "no checkpoint had been written"
+        )
+        raise DivergedError(
+            f"{', '.join(bad)} not finite at update {self.agent.step}; {good}. Look at "
+            f"{self.folder.metrics}, and try a lower learning rate"
+        )
+
+
+def _headline(row: dict[str, float]) -> dict[str, float]:
+    """One loss for the progress bar; the latest score stands beside it."""
+    for name in ("loss_qvalue", "loss_flow"):
+        if name in row:
+            return {name: row[name]}
+    return dict(list(row.items())[:1])
+
+
+def _every(turn: int, every: int) -> bool:
+    return every > 0 and turn % every == 0

@@ -1,0 +1,89 @@
+"""The same run with several seeds, all in one program."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import cast
+
+import torch
+from tensordict import TensorDict
+
+from flowpolicy.agents import AgentStack
+from flowpolicy.data import Dataset
+from flowpolicy.errors import ConfigError, require_installed
+from flowpolicy.plot import learning_curve
+from flowpolicy.run_folder import RunFolder
+from flowpolicy.train.compilation import compile_where_it_pays, example_batch
+from flowpolicy.train.config import TrainConfig
+from flowpolicy.train.loop import closing
+from flowpolicy.train.run import Run
+from flowpolicy.train.seeds import folder_of_seeds, require_seeds
+from flowpolicy.train.stop import StopRequest
+from flowpolicy.train.task import describe, prepare
+
+
+def train_together(
+    config: TrainConfig,
+    seeds: Sequence[int],
+    out: str | os.PathLike[str],
+    *,
+    dataset: Dataset | None = None,
+    progress: bool = True,
+    announce: Callable[[str], None] | None = None,
+) -> RunFolder:
+    """Trains one agent per seed into ``out/seed_<n>``, all updated as one program.
+
+    Each run is the one that ``train`` would make with its seed, up to rounding: the same weights at
+    the start, batches and noise, evaluations and checkpoints of its own. Each folder is an ordinary
+    run folder, and each seed of a stopped run can be resumed on its own. See
+    :class:`~flowpolicy.agents.AgentStack`.
+
+    Args:
+        config: The run; its own seed is not used.
+        seeds: The seeds.
+        out: The folder to make.
+        dataset: Data of one's own, in place of those that ``config.env`` names.
+        progress: Show a progress bar for each.
+        announce: Called with one line about the data, and one about compiling.
+
+    Raises:
+        ConfigError: The folder exists, the device does not, seeds are missing or repeated, or there
+            are online steps.
+        DivergedError: A loss of one of the seeds is not finite.
+        Stopped: SIGINT or SIGTERM came; every seed is saved.
+    """
+    require_seeds(seeds)
+    if config.online_steps:
+        raise ConfigError(
+            f"train_together: online_steps={config.online_steps} needs an environment of each "
+            "agent's own. Use train_seeds, or online_steps=0"
+        )
+    require_installed("train", "matplotlib", extra="cli")
+    say = announce or (lambda _: None)
+    folder, configs = folder_of_seeds(config, seeds, out)
+    with StopRequest() as stop:
+        data = prepare(config, dataset)
+        stop.raise_if_requested()
+        runs: list[Run] = []
+        with closing(runs):
+            for i, (path, single) in enumerate(configs.items()):
+                run = Run(single, path, stop, data, resume=False, progress=progress, line=i)
+                runs.append(run)
+            say(f"data: {describe(data[0])}")
+            stack = AgentStack([run.agent for run in runs])
+            batch = example_batch(data[0], config.batch_size)
+            batch = batch.expand(len(stack), *batch.batch_size)
+            for line in compile_where_it_pays(stack, batch, config):
+                say(line)
+            for run in runs:
+                run.begin()
+            while not runs[0].finished:
+                batches = [cast("TensorDict", run.next_batch()) for run in runs]
+                metrics = stack.update(torch.stack(batches))
+                for run, its_own in zip(runs, metrics.unbind(0), strict=True):
+                    run.end_turn(its_own)
+            for run in runs:
+                run.end()
+    learning_curve([folder], folder.curve)
+    return folder
