@@ -15,7 +15,7 @@ from flowpolicy.data import Dataset
 OBS_DIM, ACT_DIM, BATCH = 28, 5, 256
 SIZES = {"64x2": (64,) * 2, "128x3": (128,) * 3, "256x3": (256,) * 3, "512x4": (512,) * 4}
 
-# As the yardsticks: the critics' term unscaled. The same work as with the recipe's own scale.
+# As the yardsticks: alpha given, the critics' term unscaled.
 FQL = {"scale": fp.unit_scale, "alpha": 10.0}
 
 
