@@ -8,16 +8,17 @@ VENV  := .venv
 BIN   := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DOCS  := $(VENV)/.installed-docs
+BENCH := $(VENV)/.installed-bench
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadscope --cov=flowpolicy --cov-report=term
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test nightly lint style types layers format docs bench suite constraints clean
+.PHONY: help setup demo test nightly lint style types layers format docs bench bench-guard bench-gpu suite constraints clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 setup: $(STAMP) ## create .venv and install flowpolicy into it (minutes the first time)
 
@@ -65,9 +66,19 @@ $(DOCS): $(STAMP)
 	@$(BIN)/python -m pip install -qq --constraint constraints.txt --editable ".[docs]"
 	@touch $@
 
-bench: setup ## measure the speed, see benchmarks/README.md
-	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks
-	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.bench_sampling
+bench: $(BENCH) ## measure the speed, see benchmarks/README.md
+	$(BIN)/python -m benchmarks $(ARGS)
+
+bench-guard: $(BENCH) ## compare the ratios of the last `make bench` with the committed ones
+	$(BIN)/python -m benchmarks.guard $(ARGS)
+
+bench-gpu: $(BENCH) ## measure FQL on a GPU, under eight minutes
+	$(BIN)/python -m benchmarks.gpu $(ARGS)
+
+$(BENCH): $(STAMP)
+	@echo "==> installing flowpolicy's extra bench"
+	@$(BIN)/python -m pip install -qq --constraint constraints.txt --editable ".[bench]"
+	@touch $@
 
 suite: setup ## train every method of suite small and compare them; goes on where it was stopped
 	$(BIN)/flowpolicy benchmark --suite small --out runs/benchmark --jobs $(JOBS) $(ARGS)

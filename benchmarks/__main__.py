@@ -1,51 +1,105 @@
-"""What one update of each recipe costs, beside the matrix products that it cannot avoid.
+"""Measures everything and prints the tables: ``python -m benchmarks``.
 
-``make bench``, or ``python -m benchmarks --hidden 256 256 --recipes fql gfp``; README.md has the
-protocol.
+README.md has the protocol.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import platform
 import re
-from functools import partial
+import subprocess
+import sys
+import time
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-import tensordict
-import torch
-from tensordict import TensorDict
-from torch.utils.flop_counter import FlopCounterMode
+import pytest
 
-import flowpolicy as fp
-from benchmarks.clock import fastest
-from flowpolicy.__about__ import __version__
+from benchmarks.plot import plot_scaling
+from benchmarks.report import read, tables
+
+FOLDER = Path(__file__).parent
+# The updates first: the memory's programs find what they compiled.
+MODULES = [
+    "update", "seeds", "memory", "losses", "sampling", "acting", "evaluation", "import", "scaling",
+]  # fmt: skip
+
+# What is measured unless everything is: FQL at every size, the other recipes at two.
+FQL = "[fql- and not 128x3"
+SOME = "[fql- or not (128x3 or 512x4)"
 
 
-def random_batch(size: int, obs_dim: int, act_dim: int) -> TensorDict:
-    """A batch in the layout of the conventions, without any end."""
-    never = torch.zeros(size, 1, dtype=torch.bool)
-    return TensorDict(
-        {
-            "observation": torch.randn(size, obs_dim),
-            "action": torch.rand(size, act_dim) * 2 - 1,
-            "next": {
-                "observation": torch.randn(size, obs_dim),
-                "reward": torch.randn(size, 1),
-                "terminated": never,
-                "truncated": never,
-                "done": never,
-            },
-        },
-        batch_size=[size],
+def main() -> int:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description="Measures everything and prints the tables. Further options are pytest's and "
+        "those of benchmarks/conftest.py: -k fql, --compile fql gfp, --quick.",
     )
+    parser.add_argument("--only", nargs="+", choices=MODULES, default=MODULES)
+    parser.add_argument("--out", type=Path, default=Path("runs/benchmarks"))
+    parser.add_argument(
+        "--full", action="store_true", help="every recipe compiled, at every size: hours"
+    )
+    parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])
+    args, further = parser.parse_known_args()
+
+    args.out.mkdir(parents=True, exist_ok=True)
+    for old in args.out.glob("threads*.json"):
+        old.unlink()
+    failed = 0
+    for n in args.threads:
+        one = n == min(args.threads)  # more threads concern the updates alone
+        selected = ["--compile", "all"] if args.full else ["-k", SOME if one else FQL]
+        with TemporaryDirectory() as cache:  # cold, and of this number of threads
+            for module in args.only:
+                if one or module == "update":
+                    failed |= _measure(module, n, args.out, cache, [*selected, *further])
+                    write_tables(args.out)
+    print((args.out / "tables.md").read_text())
+    return failed
 
 
-def update_flops(agent: fp.Agent, batch: TensorDict) -> int:
-    """Floating-point operations of an update's matrix products, counted."""
-    with FlopCounterMode(display=False) as counter:
-        agent.update(batch)
-    return int(counter.get_total_flops())
+def write_tables(out: Path) -> None:
+    """All that is measured by now: ``tables.md``, and ``scaling.png``."""
+    measurements = read(sorted(out.glob("threads*.json")))
+    (out / "tables.md").write_text("\n".join([header(), *tables(measurements)]))
+    laws = [each for each in measurements if "exponent" in each.facts]
+    if laws:
+        plot_scaling(laws, out / "scaling.png")
+
+
+def _measure(module: str, threads: int, out: Path, cache: str, further: list[str]) -> int:
+    """A process for each: libraries choose their threads when they are loaded."""
+    command = [
+        *(sys.executable, "-m", "pytest", str(FOLDER / f"bench_{module}.py")),
+        *("-q", "-o", "addopts=", "-p", "no:cacheprovider"),
+        *("--disable-warnings", "-W", "default", "-o", "timeout=0", "--benchmark-quiet"),
+        *(f"--benchmark-json={out / f'threads{threads}-{module}.json'}", f"--threads={threads}"),
+        *further,
+    ]
+    environment = {**os.environ, "TORCHINDUCTOR_CACHE_DIR": cache}
+    status = subprocess.run(command, check=False, env=environment).returncode
+    return 0 if status == pytest.ExitCode.NO_TESTS_COLLECTED else status
+
+
+def header() -> str:
+    """Date, commit, machine and versions."""
+    names = ["flowpolicy", "torch", "tensordict", "torchrl", "jax"]
+    versions = ", ".join(f"{name} {_version(name)}" for name in names)
+    commit = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
+    ).stdout.strip()
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
+    now = time.strftime("%Y-%m-%d %H:%M", time.gmtime())
+    return (
+        f"{now} UTC, commit {commit or 'unknown'}, "
+        f"{machine()}, {os.cpu_count()} cores, load at the end {load:.1f}\n"
+        f"Python {platform.python_version()}, {versions}\n"
+    )
 
 
 def machine() -> str:
@@ -55,46 +109,12 @@ def machine() -> str:
     return name.group(1) if name else platform.processor() or platform.machine()
 
 
-def main() -> None:
-    """Measure and print one table."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--recipes", nargs="+", default=list(fp.agents.RECIPES))
-    parser.add_argument("--hidden", nargs="+", type=int, default=[512] * 4)
-    parser.add_argument("--batch", type=int, default=256)
-    parser.add_argument("--obs-dim", type=int, default=29)
-    parser.add_argument("--act-dim", type=int, default=5)
-    parser.add_argument("--chunks", type=int, default=15)
-    args = parser.parse_args()
-
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    batch = random_batch(args.batch, args.obs_dim, args.act_dim)
-    agents = {
-        name: fp.agents.RECIPES[name](args.obs_dim, args.act_dim, hidden=tuple(args.hidden))
-        for name in args.recipes
-    }
-    flops = {name: update_flops(agent, batch) for name, agent in agents.items()}
-
-    # The bound: a product of the shape that dominates the updates, in the same turns.
-    width = max(args.hidden)
-    left, right = torch.randn(args.batch, width), torch.randn(width, width)
-    variants = {name: partial(agent.update, batch) for name, agent in agents.items()}
-    seconds = fastest({"product": partial(torch.mm, left, right), **variants}, chunks=args.chunks)
-    rate = 2 * args.batch * width * width / seconds["product"]
-
-    print(f"{machine()}, {torch.get_num_threads()} thread")
-    print(
-        f"Python {platform.python_version()}, torch {torch.__version__}, "
-        f"tensordict {tensordict.__version__}, flowpolicy {__version__}"
-    )
-    print(f"hidden {args.hidden}, batch {args.batch}, least of {args.chunks} chunks, CPU time")
-    print(f"matrix products at {rate / 1e9:.1f} GFLOP/s\n")
-    print(f"{'recipe':<12}{'update':>12}{'products':>12}{'share':>8}")
-    for name in variants:
-        bound = flops[name] / rate
-        share = bound / seconds[name]
-        print(f"{name:<12}{seconds[name] * 1e3:>9.2f} ms{bound * 1e3:>9.2f} ms{share:>8.0%}")
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "absent"
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

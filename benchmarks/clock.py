@@ -5,36 +5,50 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 
+Timer = Callable[[], float]
+Call = Callable[[], object]
 
-def fastest(
-    variants: Mapping[str, Callable[[], object]],
-    *,
-    warm_up: int = 3,
-    chunks: int = 15,
-    chunk_seconds: float = 0.2,
-) -> dict[str, float]:
-    """CPU seconds of one call of each variant: the least over short chunks, taken in turn.
+
+class Turns:
+    """Variants that take turns, so that what disturbs one disturbs all.
+
+    ``values`` holds, for each variant, what one call of it cost in each of its turns. A turn is as
+    many calls as fill about ``turn_seconds``; the warm-up before it counts them.
 
     Args:
         variants: name to a call without arguments.
-        warm_up: calls before anything counts.
-        chunks: how often each variant has its turn.
-        chunk_seconds: about how long a turn is.
+        timer: CPU seconds of this process unless told otherwise.
+        turn_seconds: about how long a turn is.
     """
-    repeats = {}
-    for name, call in variants.items():
-        for _ in range(warm_up):
-            call()
-        repeats[name] = max(1, round(chunk_seconds / max(_cpu_seconds(call, 1), 1e-9)))
-    least = dict.fromkeys(variants, float("inf"))
-    for _ in range(chunks):
-        for name, call in variants.items():
-            least[name] = min(least[name], _cpu_seconds(call, repeats[name]))
-    return least
+
+    def __init__(
+        self,
+        variants: Mapping[str, Call],
+        *,
+        timer: Timer = time.process_time,
+        turn_seconds: float = 0.1,
+    ) -> None:
+        self.values: dict[str, list[float]] = {name: [] for name in variants}
+        self._timer = timer
+        self._variants = {
+            name: (call, _warm_up(call, turn_seconds)) for name, call in variants.items()
+        }
+
+    def take(self) -> None:
+        """One turn of each."""
+        for name, (call, repeats) in self._variants.items():
+            start = self._timer()
+            for _ in range(repeats):
+                call()
+            self.values[name].append((self._timer() - start) / repeats)
 
 
-def _cpu_seconds(call: Callable[[], object], repeats: int) -> float:
-    start = time.process_time()
-    for _ in range(repeats):
+def _warm_up(call: Call, turn_seconds: float) -> int:
+    """Calls a few times, then counts the calls that fit into a turn."""
+    for _ in range(2):
         call()
-    return (time.process_time() - start) / repeats
+    repeats, start = 0, time.perf_counter()
+    while repeats == 0 or time.perf_counter() - start < turn_seconds:
+        call()
+        repeats += 1
+    return repeats

@@ -13,6 +13,7 @@ from flowpolicy.__about__ import __version__ as __version__
 from flowpolicy.agents import Agent as Agent
 from flowpolicy.agents import AgentStack as AgentStack
 from flowpolicy.agents import Blend as Blend
+from flowpolicy.agents import CapturedUpdate as CapturedUpdate
 from flowpolicy.agents import NoiseSource as NoiseSource
 from flowpolicy.agents import ParameterGroups as ParameterGroups
 from flowpolicy.checkpoint import load_policy as load_policy

@@ -78,6 +78,12 @@ class StackedOptimizer:
         self._numbers: dict[Tensor, list[tuple[Tensor, Tensor]]] = {}
         self._gather()
 
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        """The options, as torch's optimizers hold them."""
+        groups: list[dict[str, Any]] = self._optimizer.param_groups
+        return groups
+
     def parameters(self) -> Iterator[nn.Parameter]:
         """The stacked parameters."""
         yield from self._members

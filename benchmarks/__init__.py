@@ -1,0 +1,1 @@
+"""Measures the speed of flowpolicy; README.md has the commands and the protocol."""

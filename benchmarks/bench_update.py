@@ -1,0 +1,61 @@
+"""One update of every recipe, beside its matrix products; FQL beside the yardsticks too."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+
+import pytest
+import torch
+
+import flowpolicy as fp
+from benchmarks.problem import BATCH, SIZES, agent_of, plain_batch, random_batch, update_flops
+from benchmarks.yardsticks.plain_fql import PlainFQL
+
+# Of compiled FQL: at most this many times what the JAX yardstick takes.
+TARGETS = {"64x2": 1 / 2, "128x3": 1 / 1.5, "512x4": 1 / 1.25}
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("recipe", ["fql", *sorted(set(fp.agents.RECIPES) - {"fql"})])
+def test_update(recipe, size, in_turn, request) -> None:
+    batch, hidden = random_batch(), SIZES[size]
+    left, right = torch.randn(BATCH, hidden[0]), torch.randn(hidden[0], hidden[0])
+    facts = {
+        "flops": update_flops(agent_of(recipe, hidden), batch),
+        "product_flops": 2 * BATCH * hidden[0] ** 2,
+    }
+    variants = {"eager": partial(agent_of(recipe, hidden).update, batch)}
+    compiling = request.config.getoption("--compile")
+    if recipe in compiling or "all" in compiling:
+        compiled = agent_of(recipe, hidden).compile()
+        facts["compile_seconds"] = seconds_of_first(partial(compiled.update, batch))
+        variants = {"compiled": partial(compiled.update, batch), **variants}
+    targets = {}
+    if recipe == "fql":
+        variants |= yardsticks(request, batch, hidden)
+        if "compiled" in variants and size in TARGETS:
+            targets = {"jax": TARGETS[size]}
+    variants["product"] = partial(torch.mm, left, right)
+    in_turn(variants, seconds=6.0 if recipe == "fql" else 2.0, targets=targets, **facts)
+
+
+def yardsticks(request, batch, hidden):
+    """The two programs of ``yardsticks/`` on the same batch."""
+    plain = plain_batch(batch)
+    calls = {"plain": partial(PlainFQL(28, 5, hidden).update, plain)}
+    try:
+        request.getfixturevalue("jax_cpu")
+    except pytest.skip.Exception:
+        return calls
+    from benchmarks.yardsticks import jax_fql
+
+    arrays = {name: value.numpy() for name, value in plain.items()}
+    return {"jax": jax_fql.Updater(arrays, hidden), **calls}
+
+
+def seconds_of_first(call) -> float:
+    """Wall time of a first call, which compiles."""
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start

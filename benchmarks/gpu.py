@@ -1,0 +1,95 @@
+"""FQL on a GPU, everything in one command of under 8 minutes: ``python -m benchmarks.gpu``.
+
+Eager, compiled, with CUDA graphs by Inductor, and the whole update captured; one seed and sixteen;
+in float32, TF32 and bf16; beside the JAX yardstick where JAX finds the GPU. Every form is first
+held against the same updates in float64 on the CPU.
+
+Each section is a process with a time limit of its own and each row is on disk once it is measured,
+so that nothing later can lose it: ``results.md`` and ``results.json`` in ``--out``. Without a GPU,
+``--device cpu --quick`` runs the program's logic on small networks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+from benchmarks.gpu_forms import Problem
+from benchmarks.gpu_sections import run_section
+from benchmarks.gpu_table import about, table
+
+SECTIONS = {  # name: (form, seeds, seconds that it may take at most)
+    "eager": ("eager", 1, 35),
+    "graph": ("graph", 1, 40),
+    "compiled": ("compiled", 1, 90),
+    "compiled graph": ("compiled graph", 1, 60),
+    "jax": ("jax", 1, 45),
+    "eager, 16 seeds": ("eager", 16, 30),
+    "compiled graph, 16 seeds": ("compiled graph", 16, 80),
+    "reduce-overhead": ("reduce-overhead", 1, 80),
+}
+
+
+def measure(arguments: list[str], names: list[str], out: Path) -> None:
+    """Every section in a process of its own, and the table after each."""
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / "rows.jsonl"
+    path.unlink(missing_ok=True)
+    environment = {"TORCHINDUCTOR_CACHE_DIR": str((out / "inductor").resolve()), **os.environ}
+    for name in names:
+        command = [sys.executable, "-m", "benchmarks.gpu", *arguments, "--section", name]
+        limit, ended = SECTIONS[name][2], "failed"
+        try:
+            subprocess.run(command, check=True, timeout=limit, env=environment)
+        except subprocess.TimeoutExpired:
+            ended = f"stopped after its {limit} s"
+        except subprocess.CalledProcessError as error:
+            ended = f"ended with status {error.returncode}"
+        else:
+            ended = ""
+        if ended:
+            with path.open("a") as file:
+                file.write(json.dumps({"section": name, "failed": ended}) + "\n")
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        (out / "results.json").write_text(json.dumps({"about": about(), "rows": rows}, indent=1))
+        (out / "results.md").write_text(table(rows))
+    print((out / "results.md").read_text())
+
+
+def main() -> None:
+    """Measure all, or be one of the sections."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__)
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--quick", action="store_true", help="small networks, two short chunks")
+    parser.add_argument("--backend", default="inductor", help="of agent.compile")
+    parser.add_argument("--only", nargs="+", choices=list(SECTIONS), default=list(SECTIONS))
+    parser.add_argument("--out", type=Path, default=Path("runs/gpu"))
+    parser.add_argument("--section", choices=list(SECTIONS), help=argparse.SUPPRESS)
+    args = parser.parse_args()
+
+    if args.device == "cuda" and not torch.cuda.is_available():
+        parser.error("no CUDA GPU here; --device cpu --quick runs the program's logic")
+    if args.section is None:
+        chosen = [f"--device={args.device}", f"--backend={args.backend}", f"--out={args.out}"]
+        measure([*chosen, *(["--quick"] if args.quick else [])], args.only, args.out)
+        return
+    problem = Problem(
+        device=torch.device(args.device),
+        hidden=(32,) * 2 if args.quick else (512,) * 4,
+        rows=10_000 if args.quick else 1_000_000,
+        chunk_seconds=0.02 if args.quick else 0.5,
+        chunks=2 if args.quick else 7,
+        updates_per_replay=2 if args.quick else 10,
+        backend=args.backend,
+    )
+    run_section(args.section, *SECTIONS[args.section][:2], problem, args.out / "rows.jsonl")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""The forms of an update that ``benchmarks.gpu`` measures, and its clock."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from tensordict import TensorDict
+
+import flowpolicy as fp
+from benchmarks.problem import agent_of
+
+Update = Callable[[TensorDict], TensorDict]
+
+COMPILED = {
+    "compiled": {},
+    "compiled graph": {},
+    "reduce-overhead": {"mode": "reduce-overhead"},
+}
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is run, and where."""
+
+    device: torch.device
+    hidden: tuple[int, ...]
+    rows: int
+    chunk_seconds: float
+    chunks: int
+    updates_per_replay: int
+    backend: str
+
+    def agents(self, seeds: int) -> list[fp.Agent]:
+        """Agents of the seeds from 0 on."""
+        return [agent_of("fql", self.hidden, seed=seed) for seed in range(seeds)]
+
+
+def prepared(
+    problem: Problem, form: str, seeds: int, precision: str
+) -> tuple[list[fp.Agent], Update]:
+    """The agents, and the update of all of them, compiled where the form says so."""
+    torch.set_float32_matmul_precision("highest" if precision == "float32" else "high")
+    agents = [agent.to(problem.device) for agent in problem.agents(seeds)]
+    program = agents[0] if seeds == 1 else fp.AgentStack(agents)
+    if form in COMPILED:
+        options = COMPILED[form] if problem.backend == "inductor" else {}
+        program.compile(problem.backend, **options)
+    if form.endswith("graph"):
+        optimizer = program.optimizer if seeds == 1 else program.optimizer._optimizer
+        for group in optimizer.param_groups:
+            group["capturable"] = True
+    if precision != "bf16":
+        return agents, program.update
+
+    def in_bf16(batch: TensorDict) -> TensorDict:
+        # Entered anew in every update: autocast keeps its copies of the weights until it ends.
+        with torch.autocast(problem.device.type, torch.bfloat16):
+            return program.update(batch)
+
+    return agents, in_bf16
+
+
+def captured(
+    agents: list[fp.Agent], update: Callable[[], object], updates: int
+) -> Callable[[], object]:
+    """A CUDA graph of ``updates`` whole updates: sampling, noise, losses, targets and Adam."""
+    graph = torch.cuda.CUDAGraph()
+    for agent in agents:
+        graph.register_generator_state(agent.noise.generator(next(agent.parameters()).device))
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        for _ in range(3):
+            update()
+    torch.cuda.current_stream().wait_stream(side)
+    with torch.cuda.graph(graph):
+        for _ in range(updates):
+            update()
+    return graph.replay
+
+
+def seconds_per_call(call: Callable[[], object], problem: Problem) -> list[float]:
+    """Of several chunks: events around each on a GPU, one synchronisation at its end."""
+    for _ in range(3):
+        call()
+    chunk = partial(_chunk_on_gpu if problem.device.type == "cuda" else _chunk_on_cpu, call)
+    repeats = max(1, int(problem.chunk_seconds / max(chunk(2), 1e-9)))
+    return [chunk(repeats) for _ in range(problem.chunks)]
+
+
+def _chunk_on_gpu(call: Callable[[], object], repeats: int) -> float:
+    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    torch.cuda.synchronize()
+    start.record()
+    for _ in range(repeats):
+        call()
+    end.record()
+    end.synchronize()
+    return start.elapsed_time(end) / 1e3 / repeats
+
+
+def _chunk_on_cpu(call: Callable[[], object], repeats: int) -> float:
+    start = time.perf_counter()
+    for _ in range(repeats):
+        call()
+    return (time.perf_counter() - start) / repeats

@@ -1,0 +1,117 @@
+"""The sections of ``benchmarks.gpu``: one row of the table for each precision."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.gpu_check import Reference, errors, reference
+from benchmarks.gpu_forms import Problem, captured, prepared, seconds_per_call
+from benchmarks.problem import BATCH, plain_batch, random_batch, random_dataset
+from flowpolicy.data import Dataset
+
+PRECISIONS = ("tf32", "float32", "bf16")
+
+
+def run_section(name: str, form: str, seeds: int, problem: Problem, path: Path) -> None:
+    """Append each row to ``path`` when it is known."""
+    torch.set_num_threads(1)
+    rows = jax_rows(problem) if form == "jax" else torch_rows(problem, form, seeds)
+    for row in rows:
+        with path.open("a") as file:
+            file.write(json.dumps({"section": name, "form": form, "seeds": seeds, **row}) + "\n")
+
+
+def torch_rows(problem: Problem, form: str, seeds: int) -> Iterator[dict[str, Any]]:
+    """One row for each precision."""
+    if form.endswith("graph") and problem.device.type != "cuda":
+        yield {"skipped": "a CUDA graph needs a GPU"}
+        return
+    dataset = random_dataset(problem.rows).to(problem.device)
+    expected = reference(problem.agents(1)[0])
+    for precision in PRECISIONS:
+        row = {"precision": precision}
+        try:
+            row |= torch_row(
+                problem, form, seeds, precision=precision, dataset=dataset, expected=expected
+            )
+        except Exception as error:  # noqa: BLE001  (a row that fails must not lose the others)
+            row["failed"] = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+        yield row
+
+
+def torch_row(
+    problem: Problem,
+    form: str,
+    seeds: int,
+    *,
+    precision: str,
+    dataset: Dataset,
+    expected: Reference,
+) -> dict[str, Any]:
+    """Checked, then timed with sampling from a data set on the device."""
+    started = time.perf_counter()
+    on_gpu = problem.device.type == "cuda"
+    if on_gpu:
+        torch.cuda.reset_peak_memory_stats()
+    agents, update = prepared(problem, form, seeds, precision)
+    off = errors(update, agents[0], expected, problem.device, seeds)
+    start_seconds = time.perf_counter() - started
+
+    def sampled_update() -> object:
+        batch = dataset.sample(BATCH * seeds)
+        return update(batch if seeds == 1 else batch.reshape(seeds, BATCH))
+
+    call, updates = sampled_update, 1
+    if form.endswith("graph"):
+        updates = problem.updates_per_replay
+        call = captured(agents, sampled_update, updates)
+    return {
+        **off,
+        "start_seconds": start_seconds,
+        "seconds": [seconds / updates for seconds in seconds_per_call(call, problem)],
+        "memory": torch.cuda.max_memory_allocated() if on_gpu else None,
+    }
+
+
+def jax_rows(problem: Problem) -> Iterator[dict[str, Any]]:
+    """The JAX yardstick, in float32 and with TF32."""
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    try:
+        import jax
+
+        from benchmarks.yardsticks import jax_fql
+
+        jax.devices(problem.device.type)
+    except (ImportError, RuntimeError) as error:
+        yield {"skipped": f"JAX finds no {problem.device.type}: {error}".splitlines()[0]}
+        return
+    arrays = {name: value.numpy() for name, value in plain_batch(random_batch()).items()}
+    for precision, products in (("tf32", "tensorfloat32"), ("float32", "highest")):
+        started = time.perf_counter()
+        with jax.default_matmul_precision(products):
+            updater = jax_fql.Updater(arrays, problem.hidden, device=problem.device.type)
+            updater()
+            row = {"precision": precision, "start_seconds": time.perf_counter() - started}
+            yield row | {"seconds": jax_seconds(updater, problem)}
+
+
+def jax_seconds(updater: Any, problem: Problem) -> list[float]:
+    """Of several chunks; updates are queued and only the last of a chunk is waited for."""
+
+    def chunk(repeats: int) -> float:
+        start = time.perf_counter()
+        for _ in range(repeats - 1):
+            updater.enqueue()
+        updater()
+        return (time.perf_counter() - start) / repeats
+
+    chunk(3)
+    repeats = max(1, int(problem.chunk_seconds / chunk(3)))
+    return [chunk(repeats) for _ in range(problem.chunks)]

@@ -1,0 +1,1 @@
+"""FQL written twice without the library, to be measured beside it; see README.md."""

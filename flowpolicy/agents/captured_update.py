@@ -1,0 +1,114 @@
+"""Whole updates as one CUDA graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import final
+
+import torch
+from tensordict import TensorDictBase
+
+from flowpolicy.agents.agent import Agent
+from flowpolicy.agents.agent_stack import AgentStack
+from flowpolicy.errors import ConfigError, require_at_least
+
+WARM_UP = 3
+"""Updates before the graph is recorded: compilation, memory and the optimizer's first step."""
+
+
+@final
+class CapturedUpdate:
+    """Repeats an update with all that belongs to it: batch, noise, losses, targets and optimizer.
+
+    On a GPU the first call makes a few ordinary updates and records one CUDA graph of ``updates``
+    further ones; every later call replays it, and no work of Python's is left in it. On a CPU each
+    call makes the updates one by one, with the same numbers. Whatever moves within the updates
+    lies on the device: the agent, the data set, and the generators that draw rows and noise.
+
+    Args:
+        learner: the agent or stack, on its device; compile it before, ``learner.compile()``.
+        next_batch: draws a batch on that device, of the same size each time, such as
+            ``partial(dataset.sample, 256, generator)``.
+        updates: how many a call makes.
+        generators: what ``next_batch`` draws from.
+
+    Raises:
+        ConfigError: ``updates`` below 1, or not a multiple of the number of updates that a loss
+            or a target waits for.
+
+    Example:
+        >>> import torch
+        >>> import flowpolicy as fp
+        >>> from tensordict import TensorDict
+        >>> agent = fp.agents.flow_bc(3, 2, hidden=(16,))
+        >>> data = TensorDict(
+        ...     observation=torch.randn(64, 3), action=torch.zeros(64, 2), batch_size=[64]
+        ... )
+        >>> update = fp.CapturedUpdate(agent, lambda: data[torch.randint(64, (8,))], updates=4)
+        >>> update()["loss_flow"].shape, agent.step
+        (torch.Size([]), 4)
+    """
+
+    def __init__(
+        self,
+        learner: Agent | AgentStack,
+        next_batch: Callable[[], TensorDictBase],
+        *,
+        updates: int = 1,
+        generators: Iterable[torch.Generator] = (),
+    ) -> None:
+        self.learner = learner
+        self.agents = (learner,) if isinstance(learner, Agent) else learner.agents
+        self.next_batch = next_batch
+        self.updates = require_at_least("CapturedUpdate", "updates", updates, 1)
+        self.generators = tuple(generators)
+        self.device = next(self.agents[0].networks.parameters()).device
+        self._recorded: tuple[torch.cuda.CUDAGraph, TensorDictBase] | None = None
+        first = self.agents[0]
+        waits = [*first.every.values(), *(target.every for target in first.loss.target_networks())]
+        for wait in waits:
+            if updates % wait != 0:
+                raise ConfigError(
+                    f"CapturedUpdate: updates={updates} must be a multiple of {wait}, because a "
+                    "loss or target waits for every such update and the same updates are repeated."
+                )
+
+    def __call__(self) -> TensorDictBase:
+        """Makes ``updates`` updates; the metrics of the last.
+
+        On a GPU the metrics lie in memory that the next call writes again.
+        """
+        if self.device.type != "cuda":
+            return self._in_turn()
+        if self._recorded is None:
+            self._recorded = self._record()
+        else:
+            for agent in self.agents:
+                agent.step += self.updates
+        graph, metrics = self._recorded
+        graph.replay()
+        return metrics
+
+    def _in_turn(self) -> TensorDictBase:
+        for _ in range(self.updates - 1):
+            self.learner.update(self.next_batch())
+        return self.learner.update(self.next_batch())
+
+    def _record(self) -> tuple[torch.cuda.CUDAGraph, TensorDictBase]:
+        """Warms up by ordinary updates, then records further ones, which the first replay makes."""
+        for group in self.learner.optimizer.param_groups:
+            group["capturable"] = True
+        side = torch.cuda.Stream(self.device)
+        side.wait_stream(torch.cuda.current_stream(self.device))
+        with torch.cuda.stream(side):
+            for _ in range(WARM_UP):
+                self._in_turn()
+        torch.cuda.current_stream(self.device).wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        for generator in self.generators:
+            graph.register_generator_state(generator)
+        for agent in self.agents:
+            graph.register_generator_state(agent.noise.generator(self.device))
+        with torch.cuda.graph(graph):
+            metrics = self._in_turn()  # recorded, not run; counters move as if it had been
+        return graph, metrics

@@ -1,0 +1,85 @@
+"""Whole updates repeated as one call."""
+
+from __future__ import annotations
+
+import copy
+from functools import partial
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+import flowpolicy as fp
+from tests.agents.recipes import small
+from tests.contracts.factories import transitions
+
+DATA = transitions(64)
+
+needs_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+
+
+def rows(generator: torch.Generator, *shape: int, data=DATA):
+    return data[torch.randint(len(data), shape, generator=generator, device=generator.device)]
+
+
+def generator(device: str = "cpu") -> torch.Generator:
+    return torch.Generator(device).manual_seed(3)
+
+
+def assert_same_states(agent: fp.Agent, twin: fp.Agent, tolerance: float = 0.0) -> None:
+    assert agent.step == twin.step
+    theirs = twin.state_dict()
+    for name, value in agent.state_dict().items():
+        assert_close(value.cpu(), theirs[name].cpu(), rtol=tolerance, atol=tolerance)
+
+
+def test_calls_are_updates_one_after_the_other() -> None:
+    agent = small("fql", flow_steps=2)
+    twin, g = copy.deepcopy(agent), generator()
+    update = fp.CapturedUpdate(agent, partial(rows, generator(), 8), updates=3)
+    last = [update() for _ in range(2)][-1]
+    for _ in range(6):
+        theirs = twin.update(rows(g, 8))
+    assert_same_states(agent, twin)
+    assert_close(last["loss_flow"], theirs["loss_flow"])
+
+
+def test_a_stack_is_repeated_like_an_agent() -> None:
+    agents = [small("flow_bc") for _ in range(2)]
+    twins, g = copy.deepcopy(agents), generator()
+    stack = fp.AgentStack(agents)
+    metrics = fp.CapturedUpdate(stack, partial(rows, generator(), 2, 8), updates=2)()
+    assert metrics["loss_flow"].shape == (2,)
+    for _ in range(2):
+        for twin, batch in zip(twins, rows(g, 2, 8), strict=True):
+            twin.update(batch)
+    for agent, twin in zip(agents, twins, strict=True):
+        assert_same_states(agent, twin, 1e-5)
+
+
+def test_what_waits_must_fit_into_what_is_repeated() -> None:
+    agent = small("rebrac", delay=2)
+    batch = partial(rows, generator(), 8)
+    with pytest.raises(fp.ConfigError, match="updates=3 must be a multiple of 2"):
+        fp.CapturedUpdate(agent, batch, updates=3)
+    fp.CapturedUpdate(agent, batch, updates=4)
+    with pytest.raises(fp.ConfigError, match="updates must be at least 1, got 0"):
+        fp.CapturedUpdate(agent, batch, updates=0)
+
+
+@needs_a_gpu
+@pytest.mark.parametrize("compiles", [False, True])
+def test_a_replay_is_what_the_updates_are(compiles) -> None:
+    agent = small("fql", flow_steps=2).to("cuda")
+    twin = copy.deepcopy(agent)
+    data, ours, theirs = DATA.to("cuda"), generator("cuda"), generator("cuda")
+    if compiles:
+        agent.compile()
+    update = fp.CapturedUpdate(
+        agent, partial(rows, ours, 8, data=data), updates=2, generators=[ours]
+    )
+    for _ in range(3):
+        update()
+    while twin.step < agent.step:
+        twin.update(rows(theirs, 8, data=data))
+    assert_same_states(agent, twin, 1e-4)
