@@ -23,6 +23,9 @@ ELEMENTWISE = (
 )
 """Optimizers that treat every element of a parameter on its own."""
 
+NUMBERS = ("step", "mu_product")
+"""What they keep once for a whole parameter; all else is one number for each element."""
+
 
 @final
 class StackedOptimizer:
@@ -116,7 +119,7 @@ class StackedOptimizer:
                 )
             if states[0]:
                 self._optimizer.state[parameter] = {
-                    key: torch.stack([s[key] for s in states]) if _is_slot(value) else value
+                    key: value if key in NUMBERS else torch.stack([s[key] for s in states])
                     for key, value in states[0].items()
                 }
         self._share()
@@ -128,21 +131,13 @@ class StackedOptimizer:
                 continue
             parts, numbers = dict(state), []
             for key, value in state.items():
-                if isinstance(value, Tensor) and not _is_slot(value):
+                if key in NUMBERS:
                     parts[key] = value.expand(len(self._optimizers)).clone()
                     numbers.append((parts[key], value.expand(len(self._optimizers))))
             self._numbers[parameter] = numbers
             members = self._members[cast("nn.Parameter", parameter)]
             for i, (own, member) in enumerate(zip(self._optimizers, members, strict=True)):
-                own.state[member] = {
-                    key: value[i] if isinstance(value, Tensor) else value
-                    for key, value in parts.items()
-                }
-
-
-def _is_slot(value: object) -> bool:
-    """Whether a state holds a number for every element, not one for all such as the step."""
-    return isinstance(value, Tensor) and value.ndim > 0
+                own.state[member] = {key: value[i] for key, value in parts.items()}
 
 
 def _options(optimizer: torch.optim.Optimizer) -> list[dict[str, object]]:

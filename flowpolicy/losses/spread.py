@@ -84,7 +84,7 @@ class SpreadLoss(CoefficientLoss):
     @property
     def reads(self) -> tuple[NestedKey, ...]:
         """What the distillation reads, and the data's action."""
-        return (*super().reads, self.tensor_keys.action)
+        return (*self.constrained.reads, self.tensor_keys.action)
 
     @property
     def has_batch_statistic(self) -> bool:

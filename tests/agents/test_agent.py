@@ -228,7 +228,7 @@ def test_an_agent_can_be_cast_while_it_trains(variant) -> None:
 
 def test_it_says_its_losses() -> None:
     agent = trained("fql")
-    assert "losses=['qvalue', 'flow', 'distill', 'dpg'], step=2" in repr(agent)
+    assert "losses=['qvalue', 'flow', 'distill', 'dpg', 'distill_dual'], step=2" in repr(agent)
 
 
 # -- noise -------------------------------------------------------------------------------------

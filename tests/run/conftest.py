@@ -37,7 +37,7 @@ TINY = TrainConfig(
 
 def tiny_agent(seed: int = 0, name: str = "fql", **options: Any) -> Agent:
     torch.manual_seed(seed)
-    small = {"hidden": (16, 16), "flow_steps": 2}
+    small = {"hidden": (16, 16), "flow_steps": 2, **({"alpha": 0.1} if name == "fql" else {})}
     known = agents.recipe_options(name)
     options = {key: value for key, value in small.items() if key in known} | options
     agent = agents.build(name, 3, 2, **options)

@@ -62,7 +62,7 @@ def test_metrics_have_a_row_for_every_read(finished_run):
     table = rows(finished_run.metrics)
     assert [int(row["step"]) for row in table] == [5, 10, 15, 20]
     losses = {name for name in table[0] if name.startswith("loss_")}
-    assert losses == {"loss_qvalue", "loss_flow", "loss_distill", "loss_dpg"}
+    assert losses == {"loss_qvalue", "loss_flow", "loss_distill", "loss_dpg", "loss_distill_dual"}
     assert all(float(row[name]) == float(row[name]) for row in table for name in losses)
     assert all(float(row["rate"]) > 0 for row in table)
 
@@ -330,7 +330,7 @@ def test_a_stop_saves_every_seed_of_one_program(out, monkeypatch):
     with pytest.raises(Stopped) as stopped:
         train_together(TINY, (0, 3), out, progress=False)
     assert stopped.value.saved
-    assert [seed.checkpoints.steps() for seed in RunFolder.open(out).seeds()] == [[2], [2]]
+    assert [seed.checkpoints.steps() for seed in RunFolder.open(out).seeds()] == [[3], [3]]
 
 
 def test_one_program_has_no_environments_to_learn_in(out):
