@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-from tensordict import TensorDict
 
 import flowpolicy as fp
 from benchmarks.problem import agent_of
 
-Update = Callable[[TensorDict], TensorDict]
+Learner = fp.Agent | fp.AgentStack
 
 COMPILED = {
     "compiled": {},
@@ -39,48 +38,24 @@ class Problem:
         return [agent_of("fql", self.hidden, seed=seed) for seed in range(seeds)]
 
 
+def autocast(problem: Problem, precision: str) -> torch.autocast:
+    """Where updates of this precision run; without the cache, which would keep old weights."""
+    return torch.autocast(
+        problem.device.type, torch.bfloat16, enabled=precision == "bf16", cache_enabled=False
+    )
+
+
 def prepared(
     problem: Problem, form: str, seeds: int, precision: str
-) -> tuple[list[fp.Agent], Update]:
-    """The agents, and the update of all of them, compiled where the form says so."""
+) -> tuple[list[fp.Agent], Learner]:
+    """The agents, and what updates all of them, compiled where the form says so."""
     torch.set_float32_matmul_precision("highest" if precision == "float32" else "high")
     agents = [agent.to(problem.device) for agent in problem.agents(seeds)]
     program = agents[0] if seeds == 1 else fp.AgentStack(agents)
     if form in COMPILED:
         options = COMPILED[form] if problem.backend == "inductor" else {}
         program.compile(problem.backend, **options)
-    if form.endswith("graph"):
-        optimizer = program.optimizer if seeds == 1 else program.optimizer._optimizer
-        for group in optimizer.param_groups:
-            group["capturable"] = True
-    if precision != "bf16":
-        return agents, program.update
-
-    def in_bf16(batch: TensorDict) -> TensorDict:
-        # Entered anew in every update: autocast keeps its copies of the weights until it ends.
-        with torch.autocast(problem.device.type, torch.bfloat16):
-            return program.update(batch)
-
-    return agents, in_bf16
-
-
-def captured(
-    agents: list[fp.Agent], update: Callable[[], object], updates: int
-) -> Callable[[], object]:
-    """A CUDA graph of ``updates`` whole updates: sampling, noise, losses, targets and Adam."""
-    graph = torch.cuda.CUDAGraph()
-    for agent in agents:
-        graph.register_generator_state(agent.noise.generator(next(agent.parameters()).device))
-    side = torch.cuda.Stream()
-    side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):
-        for _ in range(3):
-            update()
-    torch.cuda.current_stream().wait_stream(side)
-    with torch.cuda.graph(graph):
-        for _ in range(updates):
-            update()
-    return graph.replay
+    return agents, program
 
 
 def seconds_per_call(call: Callable[[], object], problem: Problem) -> list[float]:

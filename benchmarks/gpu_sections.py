@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tensordict import TensorDict
 
 from benchmarks.gpu_check import Reference, errors, reference
-from benchmarks.gpu_forms import Problem, captured, prepared, seconds_per_call
+from benchmarks.gpu_forms import Problem, autocast, prepared, seconds_per_call
 from benchmarks.problem import BATCH, plain_batch, random_batch, random_dataset
+from flowpolicy.agents import CapturedUpdate
 from flowpolicy.data import Dataset
 
 PRECISIONS = ("tf32", "float32", "bf16")
@@ -60,24 +62,27 @@ def torch_row(
     on_gpu = problem.device.type == "cuda"
     if on_gpu:
         torch.cuda.reset_peak_memory_stats()
-    agents, update = prepared(problem, form, seeds, precision)
-    off = errors(update, agents[0], expected, problem.device, seeds)
-    start_seconds = time.perf_counter() - started
+    agents, learner = prepared(problem, form, seeds, precision)
+    with autocast(problem, precision):
+        off = errors(learner.update, agents[0], expected, problem.device, seeds)
+        start_seconds = time.perf_counter() - started
 
-    def sampled_update() -> object:
-        batch = dataset.sample(BATCH * seeds)
-        return update(batch if seeds == 1 else batch.reshape(seeds, BATCH))
+        def next_batch() -> TensorDict:
+            batch = dataset.sample(BATCH * seeds)
+            return batch if seeds == 1 else batch.reshape(seeds, BATCH)
 
-    call, updates = sampled_update, 1
-    if form.endswith("graph"):
-        updates = problem.updates_per_replay
-        call = captured(agents, sampled_update, updates)
-    return {
-        **off,
-        "start_seconds": start_seconds,
-        "seconds": [seconds / updates for seconds in seconds_per_call(call, problem)],
-        "memory": torch.cuda.max_memory_allocated() if on_gpu else None,
-    }
+        updates = problem.updates_per_replay if form.endswith("graph") else 1
+        call = (
+            CapturedUpdate(learner, next_batch, updates=updates)
+            if form.endswith("graph")
+            else lambda: learner.update(next_batch())
+        )
+        return {
+            **off,
+            "start_seconds": start_seconds,
+            "seconds": [seconds / updates for seconds in seconds_per_call(call, problem)],
+            "memory": torch.cuda.max_memory_allocated() if on_gpu else None,
+        }
 
 
 def jax_rows(problem: Problem) -> Iterator[dict[str, Any]]:
