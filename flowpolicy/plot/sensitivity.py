@@ -69,6 +69,6 @@ def sensitivity_plot(
         if percent:
             axes.set_ylim(-3, 103)
         axes.set_title(title)
-        axes.legend()
+        axes.legend(frameon=True, framealpha=0.9, edgecolor="none")
         figure.supxlabel(footnote, fontsize=9.5, color=FAINT, x=0.99, ha="right")
         return save_figure(figure, out)
