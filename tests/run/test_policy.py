@@ -35,7 +35,7 @@ def inputs(actor, rows=5):
 def test_a_loaded_actor_acts_as_the_trained_one(tmp_path, actor):
     agent = tiny_agent(3)
     recipe = {"agent": "fql", "obs_dim": 3, "act_dim": 2}
-    options = {"hidden": [16, 16], "flow_steps": 2}
+    options = {"hidden": [16, 16], "flow_steps": 2, "alpha": 0.1}
     Checkpoints(tmp_path / "checkpoints").save(
         agent, config={"recipe": {**recipe, "options": options}}
     )
