@@ -15,6 +15,8 @@ from benchmarks import gpu, gpu_sections
 from benchmarks.gpu_forms import Problem
 from benchmarks.gpu_sections import run_section
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def problem():
