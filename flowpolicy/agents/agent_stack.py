@@ -28,12 +28,12 @@ class AgentStack:
             \mathrm{optimizer}\big(\theta_i,\ \nabla L(\theta_i;\ \mathrm{batch}_i)\big),
         \qquad i = 1..S
 
-    Every product of the ``S`` networks is one batched product, so that small networks cost little
-    more together than one alone. The agents stay what they are: each owns its parameters, optimizer
-    state, noise and counter, which lie side by side in memory from now on, and can be saved,
-    evaluated and asked as before. No agent sees anything of another; each does what it would have
-    done alone, up to rounding. Update them through the stack only, and stack them after loading:
-    a tensor that is put in place of a stacked one is no longer updated.
+    Every product of the ``S`` networks is one batched product, which spares the overhead of
+    ``S - 1`` updates, but no arithmetic. The agents stay what they are: each owns its
+    parameters, optimizer state, noise and counter, which lie side by side in memory from now on,
+    and can be saved, evaluated and asked as before. No agent sees anything of another; each does
+    what it would have done alone, up to rounding. Update them through the stack only, and
+    stack them after loading: a tensor that is put in place of a stacked one is no longer updated.
 
     The agents may differ in the values of their tensors: parameters, coefficients, temperatures.
     They may not differ in anything else, since they share one program.
