@@ -97,7 +97,9 @@ class SpreadLoss(CoefficientLoss):
         error, _ = distill.per_sample(evaluated)
         cloned = evaluated.policy_action(distill.teacher).detach()
         variance = squared_error(cloned, evaluated.action(distill.teacher)).mean() / 2
-        excess = error.detach() / (self.share * variance)
+        # Data without any spread would ask for an infinite alpha at once.
+        limit = self.share * variance.clamp_min(torch.finfo(variance.dtype).eps)
+        excess = error.detach() / limit
         alpha = self.learned()
         held = (alpha.detach() >= self.largest) & (excess.mean() > 1)
         loss = torch.where(held, 0.0, log_dual(alpha, excess))

@@ -97,6 +97,18 @@ def test_rewards_of_any_size_end_at_the_same_coefficient() -> None:
     assert ends == pytest.approx([0, 0], abs=0.4)
 
 
+def test_data_without_spread_give_a_finite_loss() -> None:
+    p = Parts()
+    loss = spread_loss(p)
+    batch = with_noise(transitions(8), loss.draws())
+    batch["action"] = p.flow.act(batch["observation"], batch["noise"]).detach()
+    out = loss(batch)
+    out["loss_distill_dual"].backward()
+    assert out["distill_dual_variance"].item() == 0
+    assert p.coefficient.log_value.grad.isfinite()
+    assert p.coefficient.log_value.grad.item() < 0
+
+
 def test_what_has_no_spread_is_refused() -> None:
     p = Parts()
     clone = fp.CloneLoss(
