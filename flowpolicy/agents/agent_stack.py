@@ -8,6 +8,7 @@ from typing import Any, cast, final
 import torch
 from tensordict import TensorDict, TensorDictBase
 from torch import Tensor, nn
+from torch._dynamo.exc import TorchDynamoException
 
 from flowpolicy.agents.agent import Agent
 from flowpolicy.agents.compiled import compiled
@@ -165,7 +166,12 @@ class AgentStack:
         trained = {name: self._tensors[name].detach() for name in names}
         other = {name: t.detach() for name, t in self._tensors.items() if name not in trained}
         entries = dict(batch.items(include_nested=True, leaves_only=True))
-        gradients, metrics = self._run(trained, other, entries, only)
+        try:
+            gradients, metrics = self._run(trained, other, entries, only)
+        except TorchDynamoException:
+            with torch.no_grad():  # a batch that is refused shall say why in its own words
+                self.loss(batch[0], only)
+            raise
         for name in names:
             self._tensors[name].grad = gradients[name]
         return TensorDict(metrics, batch_size=[len(self.agents)])

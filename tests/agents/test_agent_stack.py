@@ -179,3 +179,11 @@ def test_a_batch_of_another_number_of_agents_is_refused() -> None:
         fp.AgentStack(agents).update(torch.stack(batches[:2]))
     with pytest.raises(fp.ShapeError, match=r"must be \[3, B\]"):
         fp.AgentStack(agents).update(batches[0])
+
+
+@pytest.mark.compile
+def test_a_compiled_stack_refuses_a_batch_in_its_own_words() -> None:
+    agents = members("bc")
+    batch = torch.stack(batches_for(agents[0], 0))
+    with pytest.raises(fp.MissingKeyError, match="action"):
+        fp.AgentStack(agents).compile("eager").update(batch.exclude("action"))
