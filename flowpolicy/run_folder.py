@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from flowpolicy.checkpoint import Checkpoints
+from flowpolicy.checkpoint.durable import replace_durably
 from flowpolicy.checkpoint.policy import hint_at_runs
 from flowpolicy.errors import ConfigError
 
@@ -112,10 +113,8 @@ class RunFolder:
 
     def write_json(self, name: str, value: Mapping[str, Any]) -> Path:
         """Writes a JSON file that is complete or absent."""
-        path = self.path / name
-        staging = self.path / f".tmp-{name}"
-        staging.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        return staging.replace(path)
+        text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+        return replace_durably(self.path / name, text.encode())
 
     def read_json(self, name: str) -> dict[str, Any]:
         """Reads a JSON object of the folder.

@@ -5,11 +5,14 @@
         model.safetensors       networks and targets by their names
         optimizer.safetensors   moments by parameter name
         optimizer.json          hyper-parameters and parameter names
+        extras.safetensors, extras.json  schedules, samplers and the like by their names
         rng.safetensors         states of the random generators
         preprocessing.safetensors  what the policy does around the actor: means, bounds
         online.safetensors      transitions seen and counters, in an online phase only
         state.json              step counter and whatever else is a plain number
         config.json             how to build the agent again
+        data.json               the data that it learned from, with a fingerprint
+        environment.json        versions of the libraries, threads, device
         manifest.json           format version, size and SHA-256 of every file
       last -> step_00004000
 
@@ -26,6 +29,7 @@ from flowpolicy.checkpoint.directory import (
     read_directory,
     write_directory,
 )
+from flowpolicy.checkpoint.extras import Stateful
 from flowpolicy.checkpoint.jax_fql import load_jax_fql
 from flowpolicy.checkpoint.policy import DeployedPolicy, load_policy, runs_below
 from flowpolicy.checkpoint.store import Checkpoints, LoadedCheckpoint
@@ -35,6 +39,7 @@ __all__ = (
     "DamagedCheckpointError",
     "DeployedPolicy",
     "LoadedCheckpoint",
+    "Stateful",
     "agent_from_files",
     "agent_to_files",
     "load_jax_fql",

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import copy
-import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from flowpolicy.agents import Agent
-from flowpolicy.checkpoint.directory import DamagedCheckpointError
+from flowpolicy.checkpoint.contents import json_in, tensors_in, to_json
+from flowpolicy.checkpoint.environment import environment
+from flowpolicy.checkpoint.extras import Stateful, extras_to_files, files_to_extras
+from flowpolicy.checkpoint.nested_state import joined_state, split_state
 from flowpolicy.checkpoint.optimizer_state import optimizer_to_state, state_to_optimizer
 from flowpolicy.checkpoint.random_state import (
     random_to_tensors,
@@ -19,7 +21,6 @@ from flowpolicy.checkpoint.random_state import (
     tensors_to_random,
 )
 from flowpolicy.checkpoint.tensors import (
-    bytes_to_tensors,
     require_finite,
     require_same_layout,
     tensors_of,
@@ -35,6 +36,8 @@ PREPROCESSING = "preprocessing.safetensors"
 ONLINE = "online.safetensors"
 STATE = "state.json"
 CONFIG = "config.json"
+DATA = "data.json"
+ENVIRONMENT = "environment.json"
 
 
 def agent_to_files(
@@ -44,6 +47,8 @@ def agent_to_files(
     generators: Mapping[str, torch.Generator] | None = None,
     preprocessing: Mapping[str, Tensor] | None = None,
     online: Mapping[str, Tensor] | None = None,
+    extras: Mapping[str, Stateful] | None = None,
+    data: Mapping[str, Any] | None = None,
 ) -> dict[str, bytes]:
     """Everything needed to go on with ``agent`` exactly where it stands.
 
@@ -53,6 +58,8 @@ def agent_to_files(
         generators: Random generators outside the agent, by name.
         preprocessing: Tensors that the deployed policy applies around the actor.
         online: Transitions and counters of an online phase; no file where ``None``.
+        extras: Whatever else has a state, by name: learning-rate schedules, samplers.
+        data: What is known about the data, see :class:`~flowpolicy.data.DatasetInfo`.
 
     Raises:
         CheckpointError: A value is not finite, or something cannot be written without loss.
@@ -60,24 +67,22 @@ def agent_to_files(
     origin = f"agent at step {agent.step}"
     model = tensors_of(agent.state_dict(), origin)
     optimizer, groups = optimizer_to_state(agent.optimizer)
-    noise, noise_values = _split(agent.noise.state_dict(), "noise")
+    noise_values, noise = split_state(agent.noise.state_dict(), "noise")
     preprocessing = preprocessing or {}
     for tensors in (model, optimizer, preprocessing, online or {}):
         require_finite(tensors, origin)
-    state = {
-        "step": agent.step,
-        "noise": noise_values,
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-    }
+    device = next(agent.parameters()).device
     files = {
         MODEL: tensors_to_bytes(model),
         OPTIMIZER_TENSORS: tensors_to_bytes(optimizer),
-        OPTIMIZER_GROUPS: _json(groups),
+        OPTIMIZER_GROUPS: to_json(groups),
         RANDOM: tensors_to_bytes(random_to_tensors(generators or {}) | noise),
         PREPROCESSING: tensors_to_bytes(preprocessing),
-        STATE: _json(state),
-        CONFIG: _json(config or {}),
+        STATE: to_json({"step": agent.step, "noise": noise_values}),
+        CONFIG: to_json(config or {}),
+        DATA: to_json(data or {}),
+        ENVIRONMENT: to_json(environment(device)),
+        **extras_to_files(extras or {}),
     }
     return files if online is None else {**files, ONLINE: tensors_to_bytes(online)}
 
@@ -88,6 +93,7 @@ def agent_from_files(
     *,
     origin: str,
     generators: Mapping[str, torch.Generator] | None = None,
+    extras: Mapping[str, Stateful] | None = None,
 ) -> None:
     """Puts the state of :func:`agent_to_files` into ``agent``; all of it, or nothing.
 
@@ -99,10 +105,28 @@ def agent_from_files(
         agent: An agent of the same architecture.
         origin: What to call the files in messages.
         generators: The generators that were saved, by name.
+        extras: The extras that were saved, by name; a warning names those that are left out.
 
     Raises:
         CheckpointError: The checkpoint is of another architecture (the message names the first
-            tensor that differs, with both shapes), or a random state does not fit its generator.
+            tensor that differs, with both shapes), a random state does not fit its generator, or an
+            extra does not take its state.
+    """
+    checked_files(files, agent, origin=origin, generators=generators, extras=extras)()
+
+
+def checked_files(
+    files: Mapping[str, bytes],
+    agent: Agent,
+    *,
+    origin: str,
+    generators: Mapping[str, torch.Generator] | None = None,
+    extras: Mapping[str, Stateful] | None = None,
+) -> Callable[[], None]:
+    """The checks of :func:`agent_from_files`; returns what puts the state into the agent.
+
+    Raises:
+        CheckpointError: As there.
     """
     model = tensors_in(files, MODEL, origin)
     require_same_layout(model, tensors_of(agent.state_dict(), origin), origin)
@@ -115,33 +139,19 @@ def agent_from_files(
     random = tensors_in(files, RANDOM, origin)
     state = json_in(files, STATE, origin)
     step = _step(state, origin)
-    noise = _noise(agent, _joined(state["noise"], random, "noise"), origin)
+    noise = _noise(agent, joined_state(state["noise"], random, origin), origin)
     restore_random = tensors_to_random(random, generators or {}, origin)
-    # From here on nothing is refused any more.
-    agent.load_state_dict(model)
-    agent.optimizer.load_state_dict(optimizer)
-    agent.noise.load_state_dict(noise)
-    restore_random()
-    agent.step = step
+    restore_extras = files_to_extras(files, extras or {}, origin)
 
+    def restore() -> None:
+        restore_extras()  # all of them or none; from here on nothing is refused any more
+        agent.load_state_dict(model)
+        agent.optimizer.load_state_dict(optimizer)
+        agent.noise.load_state_dict(noise)
+        restore_random()
+        agent.step = step
 
-def tensors_in(files: Mapping[str, bytes], name: str, origin: str) -> dict[str, Tensor]:
-    """The tensors of one file of a checkpoint."""
-    return bytes_to_tensors(_content(files, name, origin), f"{origin}: {name}")
-
-
-def json_in(files: Mapping[str, bytes], name: str, origin: str) -> Any:
-    """The value of one JSON file of a checkpoint."""
-    try:
-        return json.loads(_content(files, name, origin))
-    except ValueError as error:
-        raise DamagedCheckpointError(f"{origin}: {name} is not JSON ({error})") from error
-
-
-def _content(files: Mapping[str, bytes], name: str, origin: str) -> bytes:
-    if name not in files:
-        raise CheckpointError(f"{origin} has no {name}; it is not a checkpoint of an agent")
-    return files[name]
+    return restore
 
 
 def _step(state: Any, origin: str) -> int:
@@ -161,38 +171,3 @@ def _noise(agent: Agent, state: dict[str, Any], origin: str) -> dict[str, Any]:
     except (FlowPolicyError, RuntimeError, TypeError, ValueError) as error:
         raise CheckpointError(f"{origin}: the state of the noise is unusable ({error})") from error
     return state
-
-
-def _split(state: Mapping[str, Any], prefix: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """A nested state as tensors by path, and the rest with its nesting."""
-    tensors: dict[str, Tensor] = {}
-    values: dict[str, Any] = {}
-    for name, value in state.items():
-        path = f"{prefix}/{name}"
-        if isinstance(value, Tensor):
-            tensors[path] = value
-        elif isinstance(value, Mapping):
-            inner, values[name] = _split(value, path)
-            tensors |= inner
-        else:
-            values[name] = value
-    return tensors, values
-
-
-def _joined(
-    values: Mapping[str, Any], tensors: Mapping[str, Tensor], prefix: str
-) -> dict[str, Any]:
-    """The inverse of :func:`_split`."""
-    state: dict[str, Any] = {
-        name: _joined(value, tensors, f"{prefix}/{name}") if isinstance(value, Mapping) else value
-        for name, value in values.items()
-    }
-    for path, tensor in tensors.items():
-        parent, _, name = path.rpartition("/")
-        if parent == prefix:
-            state[name] = tensor
-    return state
-
-
-def _json(value: object) -> bytes:
-    return json.dumps(value, indent=1).encode()

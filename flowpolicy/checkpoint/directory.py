@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from flowpolicy.checkpoint.durable import STAGING_PREFIX, sync_directory, write_durably
+from flowpolicy.checkpoint.migrations import FORMAT_VERSION, migrated
 from flowpolicy.errors import CheckpointError
 
-FORMAT_VERSION: Final = 1
 MANIFEST: Final = "manifest.json"
-STAGING_PREFIX: Final = ".tmp-"
 
 
 class DamagedCheckpointError(CheckpointError):
@@ -51,8 +51,8 @@ def write_directory(path: str | os.PathLike[str], files: Mapping[str, bytes]) ->
     staging.mkdir()
     try:
         for name, content in files.items():
-            _write_durably(staging / name, content)
-        _write_durably(staging / MANIFEST, _manifest(files))
+            write_durably(staging / name, content)
+        write_durably(staging / MANIFEST, _manifest(files))
         sync_directory(staging)
         staging.rename(path)
     except BaseException:
@@ -66,14 +66,14 @@ def read_directory(path: str | os.PathLike[str]) -> dict[str, bytes]:
     """Reads every file of a directory made by :func:`write_directory`, each verified.
 
     Args:
-        path: The directory.
+        path: The directory; one of an earlier format is lifted to today's, in memory.
 
     Raises:
         DamagedCheckpointError: A file is missing, is not listed, or differs from what was written.
-        CheckpointError: The directory has another format version.
+        CheckpointError: The directory has a newer format.
     """
     path = Path(path)
-    entries = _verified_manifest(path)
+    entries, version = _verified_manifest(path)
     present = {entry.name for entry in path.iterdir()} - {MANIFEST}
     if surplus := sorted(present - set(entries)):
         raise DamagedCheckpointError(f"checkpoint {path}: {surplus[0]} is not in its manifest")
@@ -95,23 +95,7 @@ def read_directory(path: str | os.PathLike[str]) -> dict[str, bytes]:
                 "(SHA-256 differs)"
             )
         files[name] = content
-    return files
-
-
-def sync_directory(path: Path) -> None:
-    """Makes the names inside a directory survive a power cut."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _write_durably(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+    return migrated(files, version)
 
 
 def _manifest(files: Mapping[str, bytes]) -> bytes:
@@ -130,7 +114,7 @@ def _digest(body: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
 
 
-def _verified_manifest(path: Path) -> dict[str, dict[str, Any]]:
+def _verified_manifest(path: Path) -> tuple[dict[str, dict[str, Any]], int]:
     try:
         content = (path / MANIFEST).read_bytes()
     except OSError as error:
@@ -150,10 +134,11 @@ def _verified_manifest(path: Path) -> dict[str, dict[str, Any]]:
         raise DamagedCheckpointError(
             f"checkpoint {path}: {MANIFEST} changed since it was written (digest differs)"
         )
-    if manifest["format_version"] != FORMAT_VERSION:
-        raise CheckpointError(
-            f"checkpoint {path}: format version {manifest['format_version']}, this flowpolicy "
-            f"reads version {FORMAT_VERSION}"
-        )
     files: dict[str, dict[str, Any]] = manifest["files"]
-    return files
+    version: int = manifest["format_version"]
+    if version > FORMAT_VERSION:
+        raise CheckpointError(
+            f"checkpoint {path}: format version {version} is newer than this flowpolicy, which "
+            f"reads up to version {FORMAT_VERSION}; install the flowpolicy that wrote it"
+        )
+    return files, version

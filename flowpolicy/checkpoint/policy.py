@@ -11,12 +11,8 @@ import torch
 from torch import Tensor
 
 from flowpolicy.agents import Agent, build
-from flowpolicy.checkpoint.agent_files import (
-    MODEL,
-    PREPROCESSING,
-    json_in,
-    tensors_in,
-)
+from flowpolicy.checkpoint.agent_files import MODEL, PREPROCESSING
+from flowpolicy.checkpoint.contents import json_in, tensors_in
 from flowpolicy.checkpoint.device import require_device
 from flowpolicy.checkpoint.directory import MANIFEST, read_directory
 from flowpolicy.checkpoint.store import Checkpoints, LoadedCheckpoint

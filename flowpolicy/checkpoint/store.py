@@ -15,19 +15,15 @@ import torch
 from torch import Tensor
 
 from flowpolicy.agents import Agent
-from flowpolicy.checkpoint.agent_files import (
-    CONFIG,
-    agent_from_files,
-    agent_to_files,
-    json_in,
-)
+from flowpolicy.checkpoint.agent_files import CONFIG, agent_from_files, agent_to_files
+from flowpolicy.checkpoint.contents import json_in
 from flowpolicy.checkpoint.directory import (
-    STAGING_PREFIX,
     DamagedCheckpointError,
     read_directory,
-    sync_directory,
     write_directory,
 )
+from flowpolicy.checkpoint.durable import STAGING_PREFIX, sync_directory
+from flowpolicy.checkpoint.extras import Stateful
 from flowpolicy.errors import CheckpointError
 
 LAST = "last"
@@ -91,6 +87,8 @@ class Checkpoints:
         generators: Mapping[str, torch.Generator] | None = None,
         preprocessing: Mapping[str, Tensor] | None = None,
         online: Mapping[str, Tensor] | None = None,
+        extras: Mapping[str, Stateful] | None = None,
+        data: Mapping[str, Any] | None = None,
     ) -> Path:
         """Writes the checkpoint of ``agent.step``, points ``last`` at it, and drops old ones.
 
@@ -106,6 +104,8 @@ class Checkpoints:
             generators=generators,
             preprocessing=preprocessing,
             online=online,
+            extras=extras,
+            data=data,
         )
         path = write_directory(self.path(agent.step), files)
         self._point_last_at(path)
@@ -151,16 +151,21 @@ class Checkpoints:
         step: int | None = None,
         *,
         generators: Mapping[str, torch.Generator] | None = None,
+        extras: Mapping[str, Stateful] | None = None,
     ) -> LoadedCheckpoint:
         """Reads a checkpoint as :meth:`read` does and puts it into ``agent``.
 
         Raises:
-            CheckpointError: As :meth:`read`, or something in it does not fit the agent or the
-                generators; all of them are unchanged then.
+            CheckpointError: As :meth:`read`, or something in it does not fit the agent, the
+                generators or the extras; all of them are unchanged then.
         """
         loaded = self.read(step)
         agent_from_files(
-            loaded.files, agent, origin=f"checkpoint {loaded.path}", generators=generators
+            loaded.files,
+            agent,
+            origin=f"checkpoint {loaded.path}",
+            generators=generators,
+            extras=extras,
         )
         return loaded
 

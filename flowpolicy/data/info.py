@@ -37,6 +37,8 @@ class DatasetInfo:
         discount: the discount per step inside those sums; ``None`` for single steps.
         action_low: what -1 meant before the actions were rescaled; ``None`` if they were not.
         action_high: what +1 meant, likewise.
+        fingerprint: :meth:`Dataset.fingerprint` of the data that a run loaded, before it made
+            windows of them or scaled them; ``None`` outside of runs.
 
     Example:
         >>> info = DatasetInfo(name="mine", obs_dim=3, act_dim=1)
@@ -61,6 +63,7 @@ class DatasetInfo:
     discount: float | None = None
     action_low: tuple[float, ...] | None = None
     action_high: tuple[float, ...] | None = None
+    fingerprint: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, strings and lists, ready for JSON."""

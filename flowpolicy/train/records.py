@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import importlib.util
+import io
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from flowpolicy.checkpoint.durable import replace_durably
 from flowpolicy.errors import ConfigError
 from flowpolicy.evaluate import Evaluation
 
@@ -75,12 +77,11 @@ class CsvFile:
         table = csv.DictReader(text[: text.rfind("\n") + 1].splitlines())
         rows = [row for row in table if keep(row)]
         self._columns += [name for name in table.fieldnames or () if name not in self._columns]
-        staging = self.path.with_name(f".tmp-{self.path.name}")
-        with staging.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, self._columns)
-            writer.writeheader()
-            writer.writerows(rows)
-        staging.replace(self.path)
+        whole = io.StringIO(newline="")
+        writer = csv.DictWriter(whole, self._columns)
+        writer.writeheader()
+        writer.writerows(rows)
+        replace_durably(self.path, whole.getvalue().encode())
         return rows
 
 

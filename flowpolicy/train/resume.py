@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 import torch
 
 from flowpolicy.checkpoint import LoadedCheckpoint
-from flowpolicy.checkpoint.agent_files import STATE, json_in
+from flowpolicy.checkpoint.agent_files import DATA, ENVIRONMENT
+from flowpolicy.checkpoint.contents import json_in
+from flowpolicy.checkpoint.environment import differences, environment
 from flowpolicy.data import Dataset
 from flowpolicy.errors import ConfigError
 from flowpolicy.run_folder import RunFolder
@@ -62,31 +64,50 @@ def require_same_run(folder: RunFolder, config: TrainConfig) -> None:
         )
 
 
-def require_same_data(folder: RunFolder, dataset: Dataset) -> None:
+def require_same_data(origin: str, before: Mapping[str, Any], dataset: Dataset) -> None:
     """Refuses to go on with other data.
 
+    Where the data lie and what they are called does not matter when their content is known.
+
+    Args:
+        origin: Whose data.
+        before: What was written about the data.
+        dataset: The data now.
+
     Raises:
-        ConfigError: What is known about the data differs.
+        ConfigError: Content or meaning differ.
     """
-    before: dict[str, Any] = folder.read_json("data.json")
-    for name, value in dataset.info.to_dict().items():
-        if before.get(name) != value:
+    now = dataset.info.to_dict()
+    known = None not in (before.get("fingerprint"), now["fingerprint"])
+    for name, value in now.items():
+        if name not in before or (known and name in _PROVENANCE):
+            continue
+        if before[name] != value and (known or name != "fingerprint"):
             raise ConfigError(
-                f"{folder.path} was trained on data with {name} {before.get(name)!r}, these have "
+                f"{origin} was trained on data with {name} {before[name]!r}, these have "
                 f"{value!r}; resume it with the data that it had"
             )
 
 
-def warn_of_other_bits(loaded: LoadedCheckpoint) -> None:
+_PROVENANCE = ("name", "origin", "files", "ogbench_version")
+
+
+def require_same_data_in(loaded: LoadedCheckpoint, dataset: Dataset) -> None:
+    """Refuses to go on from a checkpoint of other data.
+
+    Raises:
+        ConfigError: As :func:`require_same_data`.
+    """
+    origin = f"checkpoint {loaded.path}"
+    require_same_data(origin, json_in(loaded.files, DATA, origin), dataset)
+
+
+def warn_of_other_bits(loaded: LoadedCheckpoint, device: torch.device | str) -> None:
     """Warns where the run goes on correctly, but not bit by bit."""
-    state = json_in(loaded.files, STATE, f"checkpoint {loaded.path}")
-    for what, before, now in (
-        ("number of threads", state.get("threads"), torch.get_num_threads()),
-        ("version of PyTorch", state.get("torch"), torch.__version__),
-    ):
-        if before != now:
-            warnings.warn(
-                f"the run had another {what} ({before}, now {now}): it goes on correctly, but not "
-                "bit by bit as it would have",
-                stacklevel=3,
-            )
+    before = json_in(loaded.files, ENVIRONMENT, f"checkpoint {loaded.path}")
+    if found := list(differences(before, environment(device))):
+        warnings.warn(
+            f"the run had another {', another '.join(found)}: it goes on correctly, but not bit by "
+            "bit as it would have",
+            stacklevel=3,
+        )

@@ -12,7 +12,8 @@ import torch
 from tensordict import TensorDict, TensorDictBase
 from torch import Tensor
 
-from flowpolicy.checkpoint.agent_files import ONLINE, tensors_in
+from flowpolicy.checkpoint.agent_files import ONLINE
+from flowpolicy.checkpoint.contents import tensors_in
 from flowpolicy.checkpoint.policy import deployed_actor
 from flowpolicy.data import Dataset
 from flowpolicy.errors import FlowPolicyError, unknown_name
@@ -25,7 +26,12 @@ from flowpolicy.train.online import ONLINE_PROTOCOLS
 from flowpolicy.train.phases import OfflinePhase, OnlinePhase, Phase
 from flowpolicy.train.progress import Progress
 from flowpolicy.train.records import EVALUATION_COLUMNS, CsvFile, TensorBoard, evaluation_row
-from flowpolicy.train.resume import Position, require_same_data, warn_of_other_bits
+from flowpolicy.train.resume import (
+    Position,
+    require_same_data,
+    require_same_data_in,
+    warn_of_other_bits,
+)
 from flowpolicy.train.stop import StopRequest
 from flowpolicy.train.streams import stream_seed
 from flowpolicy.train.task import seeded_agent
@@ -84,7 +90,8 @@ class Run:
             self.generators["behaviour"] = torch.Generator(device).manual_seed(behaviour)
         if resume:
             self.folder = RunFolder.open(out)
-            require_same_data(self.folder, self.dataset)
+            record = self.folder.read_json("data.json")
+            require_same_data(str(self.folder.path), record, self.dataset)
         else:
             self.folder = RunFolder.create(out, config.to_dict())
             self.folder.write_json("versions.json", versions())
@@ -177,7 +184,8 @@ class Run:
         """Puts the newest intact checkpoint in place; says where that is."""
         loaded = self.checkpoints.load(self.agent, generators=self.generators)
         origin = f"checkpoint {loaded.path}"
-        warn_of_other_bits(loaded)
+        require_same_data_in(loaded, self.dataset)
+        warn_of_other_bits(loaded, self.config.device)
         self.checkpoints.drop_after(self.agent.step)
         self.turn = self.agent.step
         if ONLINE in loaded.files:
@@ -246,6 +254,7 @@ class Run:
             generators=self.generators,
             preprocessing=self.preprocessing,
             online=self.phase.state(),
+            data=self.dataset.info.to_dict(),
         )
 
     def close(self) -> None:

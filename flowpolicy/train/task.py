@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -66,6 +67,7 @@ def load_dataset(
             f"{dataset.info.name!r} holds chunks of {dataset.info.horizon} actions, the run has "
             f"horizon {config.horizon}; both must be the same"
         )
+    fingerprint = dataset.fingerprint()
     preprocessing: dict[str, Tensor] = {}
     if config.normalize_observations:
         preprocessing["observation_mean"] = dataset.observation_mean.cpu()
@@ -81,6 +83,8 @@ def load_dataset(
         dataset = data.transforms.with_next_action(dataset)
     if config.n_step > 1:
         dataset = data.transforms.n_step(dataset, n=config.n_step, discount=config.discount)
+    info = replace(dataset.info, fingerprint=fingerprint)
+    dataset = Dataset.from_blocks(dataset.blocks, dataset.columns, info)
     return dataset.to(config.device), preprocessing
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import platform
 import subprocess
@@ -10,19 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import torch
-
-PACKAGES = (
-    "flowpolicy",
-    "torch",
-    "torchrl",
-    "tensordict",
-    "numpy",
-    "gymnasium",
-    "mujoco",
-    "ogbench",
-    "safetensors",
-)
+from flowpolicy.checkpoint.environment import environment
 
 
 def versions() -> dict[str, Any]:
@@ -32,24 +19,18 @@ def versions() -> dict[str, Any]:
         >>> versions()["packages"]["torch"] == torch.__version__
         True
     """
+    used = environment()
     return {
-        "python": platform.python_version(),
-        "packages": {name: _version(name) for name in PACKAGES},
+        "python": used["python"],
+        "packages": used["packages"],
         "git": _git(Path(__file__).parent),
         "platform": platform.platform(),
         "processor": platform.machine(),
         "cpus": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "cuda": torch.version.cuda,
+        "threads": used["threads"],
+        "cuda": used["cuda"],
         "command": sys.argv,
     }
-
-
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 def _git(folder: Path) -> dict[str, Any] | None:

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from flowpolicy.checkpoint import DamagedCheckpointError, read_directory, write_directory
+from flowpolicy.checkpoint.migrations import FORMAT_VERSION, MIGRATIONS
 from flowpolicy.errors import CheckpointError
 
 FILES = {"a.bin": bytes(range(256)) * 4, "b.json": b'{"x": 1}', "empty": b""}
@@ -71,14 +72,23 @@ def test_a_manifest_that_is_none(path, content):
         read_directory(path)
 
 
-def test_another_format_version_says_so(path):
+def with_version(path: Path, version: int) -> None:
     body = json.loads((path / "manifest.json").read_bytes())
     del body["digest"]
-    body["format_version"] = 2
+    body["format_version"] = version
     digest = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
     (path / "manifest.json").write_text(json.dumps({**body, "digest": digest}, indent=1))
-    with pytest.raises(CheckpointError, match="format version 2, this flowpolicy reads version 1"):
+
+
+def test_a_newer_format_says_so(path):
+    with_version(path, FORMAT_VERSION + 1)
+    expected = f"format version {FORMAT_VERSION + 1} is newer .* up to version {FORMAT_VERSION};"
+    with pytest.raises(CheckpointError, match=expected):
         read_directory(path)
+
+
+def test_every_earlier_format_has_a_step_to_the_next():
+    assert sorted(MIGRATIONS) == list(range(1, FORMAT_VERSION))
 
 
 @given(data=st.data())

@@ -182,6 +182,9 @@ def test_states_of_absent_devices_are_kept_for_the_next_checkpoint():
     extra = {"cuda.7": state, "noise/generators/cuda:7": state}
     tensors = bytes_to_tensors(files["rng.safetensors"], "test")
     files["rng.safetensors"] = tensors_to_bytes({**tensors, **extra})
+    values = json.loads(files["state.json"])
+    values["noise"]["generators"]["cuda:7"] = {"$tensor": "noise/generators/cuda:7"}
+    files["state.json"] = json.dumps(values).encode()
     other = tiny_agent(1)
     try:
         agent_from_files(files, other, origin="checkpoint x")

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from flowpolicy.agents import Agent
-from flowpolicy.checkpoint.agent_files import ONLINE, tensors_in
+from flowpolicy.checkpoint.agent_files import ONLINE
+from flowpolicy.checkpoint.contents import tensors_in
 from flowpolicy.cli import main
 from flowpolicy.data import Dataset, transforms
 from flowpolicy.errors import CheckpointError, ConfigError, DataError

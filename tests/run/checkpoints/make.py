@@ -17,7 +17,7 @@ from tensordict import TensorDict
 
 from flowpolicy.agents import Agent, build
 from flowpolicy.checkpoint import Checkpoints
-from flowpolicy.checkpoint.directory import FORMAT_VERSION
+from flowpolicy.checkpoint.migrations import FORMAT_VERSION
 
 HERE = Path(__file__).parent
 RECIPE: dict[str, Any] = {
@@ -49,16 +49,29 @@ def batch(generator: torch.Generator, size: int = 8) -> TensorDict:
     return TensorDict(entries, batch_size=[size])
 
 
-def continued(learner: Agent, batches: torch.Generator) -> dict[str, Any]:
+def schedule(learner: Agent) -> torch.optim.lr_scheduler.LRScheduler:
+    return torch.optim.lr_scheduler.StepLR(learner.optimizer, step_size=2, gamma=0.1)
+
+
+def continued(
+    learner: Agent,
+    batches: torch.Generator,
+    decay: torch.optim.lr_scheduler.LRScheduler | None = None,
+) -> dict[str, Any]:
     """What two more updates come to, and the next draws of the global generators."""
     draws = [random.random(), float(np.random.random()), torch.rand(1).item()]  # noqa: NPY002, S311
-    losses = [learner.update(batch(batches))["loss_qvalue"].item() for _ in range(2)]
+    losses = []
+    for _ in range(2):
+        losses.append(learner.update(batch(batches))["loss_qvalue"].item())
+        if decay is not None:
+            decay.step()
     action = learner.act(torch.ones(3), torch.full((2,), 0.5))
     return {
         "step": learner.step,
         "draws": draws,
         "losses": losses,
         "action": action.tolist(),
+        "lr": learner.optimizer.param_groups[0]["lr"],
     }
 
 
@@ -70,18 +83,22 @@ def main() -> None:
     random.seed(1)
     np.random.seed(1)  # noqa: NPY002
     torch.manual_seed(1)
+    decay = schedule(learner)
     for _ in range(3):
         learner.update(batch(batches))
+        decay.step()
     checkpoints = Checkpoints(folder)
     checkpoints.save(
         learner,
         config={"recipe": RECIPE},
         generators={"batches": batches},
         preprocessing={"observation_mean": torch.tensor([0.5, 0.0, -0.5])},
+        extras={"schedule": decay},
+        data={"name": "made up", "fingerprint": "0" * 64},
         online={"counters/steps": torch.tensor(7), "rows/action": torch.zeros(2, 2)},
     )
     (checkpoints.root / "last").unlink()
-    expected = continued(learner, batches)
+    expected = continued(learner, batches, decay)
     (folder / EXPECTED).write_text(json.dumps(expected, indent=1) + "\n", encoding="utf-8")
 
 

@@ -1,0 +1,51 @@
+"""Files that are complete on the disk or absent, and what killed writers leave behind."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Final
+
+STAGING_PREFIX: Final = ".tmp-"
+
+
+def write_durably(path: Path, content: bytes) -> None:
+    """Writes a file and flushes it to the disk."""
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def replace_durably(path: Path, content: bytes) -> Path:
+    """Writes a file that has its old content until the new one is on the disk.
+
+    Example:
+        >>> import tempfile
+        >>> replace_durably(Path(tempfile.mkdtemp()) / "a.txt", b"new").read_bytes()
+        b'new'
+    """
+    staging = path.with_name(f"{STAGING_PREFIX}{path.name}")
+    write_durably(staging, content)
+    staging.replace(path)
+    sync_directory(path.parent)
+    return path
+
+
+def sync_directory(path: Path) -> None:
+    """Makes the names inside a directory survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def collect_leftovers(folder: Path) -> None:
+    """Removes what writers that were killed had begun; only for who alone writes there."""
+    for entry in folder.glob(f"{STAGING_PREFIX}*"):
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry, ignore_errors=True)
+        else:
+            entry.unlink(missing_ok=True)
