@@ -11,15 +11,18 @@ from tensordict import TensorDictBase
 from torch import Tensor, nn
 
 from flowpolicy.agents.backward import CompiledBackward, EagerBackward
+from flowpolicy.agents.gradient_norm import GRAD_NORM
+from flowpolicy.agents.guard import Guard
+from flowpolicy.agents.guarded_step import Step, count_beside
 from flowpolicy.agents.loose_buffers import LooseBuffers
 from flowpolicy.agents.loss_gradient import LossGradient
 from flowpolicy.agents.noise_source import NoiseSource
+from flowpolicy.agents.requirements import require_learners, some_in_every_update
 from flowpolicy.agents.roles import owned_networks, owned_targets
-from flowpolicy.errors import ConfigError, require_at_least, require_positive, unknown_name
+from flowpolicy.errors import ConfigError, require_positive
 from flowpolicy.losses.base import Loss
 from flowpolicy.losses.sum import SumLoss
 from flowpolicy.modules.actor import Actor
-from flowpolicy.modules.frozen import unfrozen
 from flowpolicy.modules.parts import require_actor
 from flowpolicy.modules.target_network import TargetNetwork
 
@@ -109,7 +112,7 @@ class Agent(nn.Module):
         self.__dict__["loss"] = SumLoss(losses, policy)
         self.__dict__["policy"] = policy
         self.__dict__["actors"] = {"policy": policy, **(actors or {})}
-        _require_learners(self.loss)
+        require_learners(self.loss)
         every_actor = self.actors.values()
         self.networks = nn.ModuleDict(owned_networks(self.loss, every_actor, networks or {}))
         self.targets = nn.ModuleDict(owned_targets(self.loss, every_actor, dict(self.networks)))
@@ -121,10 +124,11 @@ class Agent(nn.Module):
         self.clip_norm = (
             None if clip_norm is None else require_positive("Agent", "clip_norm", clip_norm)
         )
-        self.every = _checked(every or {}, [each.name for each in self.loss.losses])
+        self.every = some_in_every_update(every or {}, [each.name for each in self.loss.losses])
         self.noise = NoiseSource(seed)
+        self.guard = Guard()
         self.step = 0
-        self._backward: EagerBackward | CompiledBackward = EagerBackward(self.loss)
+        self._backward: EagerBackward | CompiledBackward = self._eager()
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in ("loss", "policy", "actors"):
@@ -153,14 +157,19 @@ class Agent(nn.Module):
                 yield name, parameter
 
     def update(self, batch: TensorDictBase) -> TensorDictBase:
-        """One gradient step on a batch.
+        """One gradient step on a batch; none where a loss or the gradient is not finite.
+
+        A step that is skipped leaves parameters, optimizer state and targets as they were, bit for
+        bit. ``agent.step`` counts it all the same: it counts batches.
 
         Args:
             batch: with what the losses read; never written. Noise and times are drawn where absent.
 
         Returns:
-            Every loss and metric, detached, of batch size ``[]``. Nothing is read back from the
-            device.
+            Every loss and metric, detached, of batch size ``[]``, with the norm of the gradient,
+            ``grad_norm``, NaN where a loss is not finite, and the number of updates ``skipped`` in
+            all and ``skipped_in_a_row`` up to this one. Nothing is read back from a GPU but in the
+            first step of each network, in which its optimizer state is made.
         """
         if not isinstance(batch, TensorDictBase):
             raise ConfigError(
@@ -170,16 +179,33 @@ class Agent(nn.Module):
         only = self.due_losses()
         self.optimizer.zero_grad(set_to_none=True)
         metrics = self.backward(self.with_noise(batch, only), only)
-        if self.clip_norm is not None:
-            parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
-            nn.utils.clip_grad_norm_(parameters, self.clip_norm, foreach=True)
-        for target in self.due_targets(after_step=False):
-            target.update()
-        self.optimizer.step()
-        for target in self.due_targets(after_step=True):
-            target.update()
+        metrics = self.guard.take(self.prepared_step(metrics[GRAD_NORM]), metrics)
         self.step += 1
         return metrics
+
+    def prepared_step(self, norm: Tensor) -> Step:
+        """The step that the gradients ask for: of the targets and the optimizer, not yet taken.
+
+        Args:
+            norm: of the gradients, ``[]``.
+        """
+        before, after = (self.due_targets(after_step=last) for last in (False, True))
+
+        def take() -> None:
+            if self.clip_norm is not None:
+                clip = nn.utils.clip_grads_with_norm_
+                clip(self._optimized(), self.clip_norm, norm, foreach=True)
+            for target in before:
+                target.update()
+            self.optimizer.step()
+            for target in after:
+                target.update()
+
+        return Step(
+            take,
+            self.optimizer,
+            lambda: [p for target in (*before, *after) for p in target.network.parameters()],
+        )
 
     def due_losses(self) -> tuple[str, ...] | None:
         """The losses that count in the next update, by name; ``None`` where all do."""
@@ -224,7 +250,7 @@ class Agent(nn.Module):
             only: the losses that count, by name; all where ``None``.
 
         Returns:
-            Every loss and metric, detached, of batch size ``[]``.
+            Every loss and metric, ``grad_norm`` among them, detached, of batch size ``[]``.
         """
         return self._backward(batch, only)
 
@@ -276,8 +302,14 @@ class Agent(nn.Module):
 
     def uncompile(self) -> Agent:
         """From now on runs losses and backward pass operation by operation, as after building."""
-        self._backward = EagerBackward(self.loss)
+        self._backward = self._eager()
         return self
+
+    def _eager(self) -> EagerBackward:
+        return EagerBackward(self.loss, self._optimized())
+
+    def _optimized(self) -> list[nn.Parameter]:
+        return [p for group in self.optimizer.param_groups for p in group["params"]]
 
     @torch.no_grad()
     def act(self, observation: Tensor, noise: Tensor | None = None) -> Tensor:
@@ -298,34 +330,9 @@ class Agent(nn.Module):
                     moved = fn(value)
                     # Adam counts its steps in float32 whatever the parameters are.
                     state[key] = moved.to(value.dtype) if key == "step" else moved
+        count_beside(self.optimizer)
         return self
 
     def extra_repr(self) -> str:
         """The losses by name."""
         return f"losses={[loss.name for loss in self.loss.losses]}, step={self.step}"
-
-
-def _checked(every: Mapping[str, int], names: Sequence[str]) -> dict[str, int]:
-    """Losses that wait, and how long; refuses what leaves an update without any loss."""
-    for name, n in every.items():
-        if name not in names:
-            raise unknown_name("loss in every", name, names)
-        require_at_least("Agent", f"every[{name!r}]", n, 1)
-    if all(every.get(name, 1) > 1 for name in names):
-        raise ConfigError(
-            f"Agent: every={dict(every)} leaves updates without any loss. At least one loss must "
-            "count in every update."
-        )
-    return dict(every)
-
-
-def _require_learners(losses: SumLoss) -> None:
-    """Refuses a learned coefficient that nothing learns."""
-    trained = {id(network) for _, network in losses.trained()}
-    for each in losses.losses:
-        learned = each.learned_coefficient
-        if learned is not None and id(unfrozen(learned)) not in trained:
-            raise ConfigError(
-                f"Agent: the coefficient of {each.name!r} is a LearnedCoefficient that no loss "
-                "moves. Add DualLoss(loss, limit=...), or give the loss a number."
-            )

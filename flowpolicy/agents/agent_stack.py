@@ -8,16 +8,18 @@ from typing import Any, cast, final
 import torch
 from tensordict import TensorDict, TensorDictBase
 from torch import Tensor, nn
-from torch._dynamo.exc import TorchDynamoException
 
 from flowpolicy.agents.agent import Agent
 from flowpolicy.agents.compiled import compiled
+from flowpolicy.agents.gradient_norm import GRAD_NORM
+from flowpolicy.agents.guard import Guard
+from flowpolicy.agents.guarded_step import Step
 from flowpolicy.agents.likeness import difference
 from flowpolicy.agents.loss_gradient import Gradient
 from flowpolicy.agents.stacked_optimizer import StackedOptimizer
 from flowpolicy.errors import ConfigError, ShapeError
 from flowpolicy.losses.sum import SumLoss
-from flowpolicy.modules.target_network import polyak_
+from flowpolicy.modules.target_network import TargetNetwork, polyak_
 
 
 @final
@@ -81,6 +83,9 @@ class AgentStack:
             [dict(agent.trained_parameters()) for agent in agents],
             {name: cast("nn.Parameter", self._tensors[name]) for name in trained},
         )
+        self.guard = Guard.of_each([agent.guard for agent in agents])
+        if not self.optimizer.together:
+            self.guard.condition = self._apart
 
     def __len__(self) -> int:
         return len(self.agents)
@@ -121,12 +126,18 @@ class AgentStack:
     def update(self, batch: TensorDictBase) -> TensorDictBase:
         """One gradient step of every agent on its own batch.
 
+        An agent whose loss or gradient is not finite is skipped, as by ``Agent.update``; the others
+        move as if nothing had happened. On the CPU the optimizers then step one after the other
+        from there on, since they have seen different numbers of steps; on a GPU they go on
+        counting their steps together.
+
         Args:
             batch: of batch size ``[S, B]``, one row of batches for each agent; never written. What
                 is absent of noise and times each agent draws from its own generator.
 
         Returns:
-            Every loss and metric, detached, of batch size ``[S]``.
+            Every loss and metric, detached, of batch size ``[S]``, with ``grad_norm``, ``skipped``
+            and ``skipped_in_a_row``.
         """
         if batch.ndim != 2 or batch.shape[0] != len(self.agents):
             raise ShapeError(
@@ -141,11 +152,9 @@ class AgentStack:
         ]
         self.optimizer.zero_grad()
         metrics = self.backward(torch.stack(drawn), only)
-        if first.clip_norm is not None:
-            self._clip(first.clip_norm)
-        self._update_targets(after_step=False)
-        self.optimizer.step()
-        self._update_targets(after_step=True)
+        metrics = self.guard.take(self._prepared_step(metrics[GRAD_NORM]), metrics)
+        if self.optimizer.together:
+            self.optimizer.share()
         for agent in self.agents:
             agent.step += 1
         return metrics
@@ -166,29 +175,56 @@ class AgentStack:
         trained = {name: self._tensors[name].detach() for name in names}
         other = {name: t.detach() for name, t in self._tensors.items() if name not in trained}
         entries = dict(batch.items(include_nested=True, leaves_only=True))
-        try:
+        with self._gradient.refusing(lambda: batch[0], only):
             gradients, metrics = self._run(trained, other, entries, only)
-        except TorchDynamoException:
-            with torch.no_grad():  # a batch that is refused shall say why in its own words
-                self.loss(batch[0], only)
-            raise
         for name in names:
             self._tensors[name].grad = gradients[name]
         return TensorDict(metrics, batch_size=[len(self.agents)])
 
-    def _clip(self, longest: float) -> None:
-        """As ``torch.nn.utils.clip_grad_norm_``, for each agent."""
-        gradients = [p.grad for p in self.optimizer.parameters() if p.grad is not None]
-        squares = [g.reshape(len(self), -1).square().sum(dim=1) for g in gradients]
-        factor = (longest / (torch.stack(squares).sum(dim=0).sqrt() + 1e-6)).clamp(max=1.0)
-        for gradient in gradients:
-            gradient.mul_(factor.view(-1, *[1] * (gradient.ndim - 1)))
+    def _prepared_step(self, norm: Tensor) -> Step:
+        """The step of all agents, not yet taken."""
+        first = self.agents[0]
+        before, after = (first.due_targets(after_step=last) for last in (False, True))
 
-    def _update_targets(self, *, after_step: bool) -> None:
-        for target in self.agents[0].due_targets(after_step=after_step):
-            followers = [self._by_id[id(p)] for p in target.network.parameters()]
-            leaders = [self._by_id[id(p)] for p in target.source.parameters()]
-            polyak_(followers, leaders, target.tau)
+        def take() -> None:
+            if first.clip_norm is not None:
+                self._clip(first.clip_norm, norm)
+            self._update(before)
+            self.optimizer.whole.step()
+            self._update(after)
+
+        def apart() -> None:
+            self.optimizer.together = False
+            self.guard.condition = self._apart
+            self._apart(norm)
+
+        return Step(
+            take,
+            self.optimizer.whole,
+            lambda: [t for target in (*before, *after) for t in self._stacked(target.network)],
+            apart,
+        )
+
+    def _apart(self, norm: Tensor, _: Step | None = None) -> Tensor:
+        """The step of each agent on its own, as agents of different numbers of steps need."""
+        for i, agent in enumerate(self.agents):
+            self.optimizer.hand_over(i)
+            agent.guard.condition(norm[i], agent.prepared_step(norm[i]))
+        return ~norm.isfinite()
+
+    def _clip(self, longest: float, norm: Tensor) -> None:
+        """As ``torch.nn.utils.clip_grads_with_norm_``, for each agent."""
+        factor = (longest / (norm + 1e-6)).clamp(max=1.0)
+        for parameter in self.optimizer.parameters():
+            if parameter.grad is not None:
+                parameter.grad.mul_(factor.view(-1, *[1] * (parameter.ndim - 1)))
+
+    def _update(self, targets: Sequence[TargetNetwork]) -> None:
+        for target in targets:
+            polyak_(self._stacked(target.network), self._stacked(target.source), target.tau)
+
+    def _stacked(self, network: nn.Module) -> list[Tensor]:
+        return [self._by_id[id(p)] for p in network.parameters()]
 
 
 def _tensors(agent: Agent) -> Iterator[tuple[str, Tensor]]:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, final
 
 import torch
 from tensordict import TensorDict, TensorDictBase
 from torch import nn
-from torch._dynamo.exc import TorchDynamoException
 
 from flowpolicy.agents.compiled import compiled
+from flowpolicy.agents.gradient_norm import GRAD_NORM, gradient_norm
 from flowpolicy.agents.loss_gradient import Gradient, LossGradient, Only, total_loss
 from flowpolicy.losses.sum import SumLoss
 
@@ -24,15 +24,21 @@ class EagerBackward:
 
     Args:
         loss: all losses of the agent.
+        parameters: that it trains.
     """
 
-    def __init__(self, loss: SumLoss) -> None:
+    def __init__(self, loss: SumLoss, parameters: Sequence[nn.Parameter]) -> None:
         self.loss = loss
+        self.parameters = parameters
 
     def __call__(self, batch: TensorDictBase, only: Only) -> TensorDictBase:
         """The metrics; the parameters have their gradients afterwards."""
         metrics: TensorDictBase = self.loss(batch, only)
-        total_loss(metrics).backward()
+        total = total_loss(metrics)
+        total.backward()
+        gradients = [p.grad for p in self.parameters if p.grad is not None]
+        norms = torch._foreach_norm(gradients)  # noqa: SLF001 (as torch's own clipping)
+        metrics[GRAD_NORM] = gradient_norm(norms, total)
         return metrics.detach()
 
 
@@ -63,12 +69,8 @@ class CompiledBackward:
         parameters = self._parameters[only]
         entries = dict(batch.items(include_nested=True, leaves_only=True))
         trained = {name: parameter.detach() for name, parameter in parameters.items()}
-        try:
+        with self.gradient.refusing(lambda: batch, only):
             gradients, metrics = self._program(trained, {}, entries, only)
-        except TorchDynamoException:
-            with torch.no_grad():  # a batch that is refused shall say why in its own words
-                self.gradient.loss(batch, only)
-            raise
         for name, parameter in parameters.items():
             parameter.grad = gradients[name]
         return TensorDict(metrics, batch_size=[])

@@ -10,10 +10,15 @@ from tensordict import TensorDictBase
 
 from flowpolicy.agents.agent import Agent
 from flowpolicy.agents.agent_stack import AgentStack
+from flowpolicy.agents.guarded_step import count_beside
+from flowpolicy.agents.stacked_optimizer import StackedOptimizer
 from flowpolicy.errors import ConfigError, require_at_least
 
 WARM_UP = 3
 """Updates before the graph is recorded: compilation, memory and the optimizer's first step."""
+
+PATIENCE = 10
+"""Attempts at updates of which none is skipped."""
 
 
 @final
@@ -34,7 +39,8 @@ class CapturedUpdate:
 
     Raises:
         ConfigError: ``updates`` below 1, or not a multiple of the number of updates that a loss
-            or a target waits for.
+            or a target waits for; in use, on a GPU, where the first updates are skipped because
+            their numbers are not finite.
 
     Example:
         >>> import torch
@@ -96,13 +102,14 @@ class CapturedUpdate:
 
     def _record(self) -> tuple[torch.cuda.CUDAGraph, TensorDictBase]:
         """Warms up by ordinary updates, then records further ones, which the first replay makes."""
-        for group in self.learner.optimizer.param_groups:
-            group["capturable"] = True
+        optimizer = self.learner.optimizer
+        count_beside(optimizer.whole if isinstance(optimizer, StackedOptimizer) else optimizer)
         side = torch.cuda.Stream(self.device)
         side.wait_stream(torch.cuda.current_stream(self.device))
         with torch.cuda.stream(side):
-            for _ in range(WARM_UP):
+            for _ in range(WARM_UP - 1):
                 self._in_turn()
+            self._make_states()
         torch.cuda.current_stream(self.device).wait_stream(side)
         graph = torch.cuda.CUDAGraph()
         for generator in self.generators:
@@ -112,3 +119,19 @@ class CapturedUpdate:
         with torch.cuda.graph(graph):
             metrics = self._in_turn()  # recorded, not run; counters move as if it had been
         return graph, metrics
+
+    def _make_states(self) -> None:
+        """Makes updates until none was skipped: then no optimizer has a first step before it."""
+        for _ in range(PATIENCE):
+            before = self._skipped()
+            self._in_turn()
+            if self._skipped() == before:
+                return
+        raise ConfigError(
+            f"CapturedUpdate: in each of {PATIENCE} attempts an update was skipped, because a loss "
+            "or the gradient was not finite, and nothing was recorded. Look at a batch with "
+            "flowpolicy.agents.first_not_finite(agent, batch)."
+        )
+
+    def _skipped(self) -> int:
+        return sum(int(agent.guard.skipped) for agent in self.agents)

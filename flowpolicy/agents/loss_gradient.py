@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, final
 
 import torch
 from tensordict import NestedKey, TensorDict, TensorDictBase
 from torch import Tensor, nn
+from torch._dynamo.exc import TorchDynamoException
 from torch.func import functional_call, grad_and_value, vmap
 
+from flowpolicy.agents.gradient_norm import GRAD_NORM, gradient_norm
 from flowpolicy.losses.sum import SumLoss
 
 Tensors = Mapping[str, Tensor]
@@ -57,7 +60,7 @@ class LossGradient(nn.Module):
     def of(
         self, trained: Tensors, other: Tensors, entries: Entries, only: Only = None
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Gradients by the names in ``trained``, and metrics.
+        """Gradients by the names in ``trained``, and metrics with ``grad_norm``.
 
         Args:
             trained: the parameters to differentiate in, by name.
@@ -71,8 +74,9 @@ class LossGradient(nn.Module):
             metrics = functional_call(self, given, (entries, only), tie_weights=False)
             return total_loss(metrics), metrics
 
-        gradients, (_, metrics) = grad_and_value(total, has_aux=True)(dict(trained))
-        return gradients, metrics
+        gradients, (loss, metrics) = grad_and_value(total, has_aux=True)(dict(trained))
+        norms = [torch.linalg.vector_norm(gradient) for gradient in gradients.values()]
+        return gradients, {**metrics, GRAD_NORM: gradient_norm(norms, loss)}
 
     def of_each(
         self, trained: Tensors, other: Tensors, entries: Entries, only: Only = None
@@ -84,3 +88,18 @@ class LossGradient(nn.Module):
 
         gradients, metrics = vmap(one)(dict(trained), dict(other), dict(entries))
         return gradients, metrics
+
+    @contextmanager
+    def refusing(self, batch: Callable[[], TensorDictBase], only: Only) -> Iterator[None]:
+        """Where the compiler gives up, lets a batch that the losses refuse say why itself.
+
+        Args:
+            batch: gives that of one agent.
+            only: the losses that count; all where ``None``.
+        """
+        try:
+            yield
+        except TorchDynamoException:
+            with torch.no_grad():
+                self.loss(batch(), only)
+            raise

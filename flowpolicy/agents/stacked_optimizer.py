@@ -8,6 +8,7 @@ from typing import Any, cast, final
 import torch
 from torch import Tensor, nn
 
+from flowpolicy.agents.guarded_step import count_beside
 from flowpolicy.agents.likeness import difference
 from flowpolicy.errors import ConfigError
 
@@ -31,14 +32,16 @@ NUMBERS = ("step", "mu_product")
 class StackedOptimizer:
     """Steps stacked parameters; each agent's optimizer keeps its state, as views of the stacked.
 
+    ``together`` says whether the agents' optimizers hold states of equally many steps, which one
+    step can serve.
+
     Args:
         optimizers: one of each agent, with equal options.
         members: each agent's parameters by name.
         stacked: the parameters of all, ``[S, *shape]``, by name.
 
     Raises:
-        ConfigError: an optimizer that is not elementwise, or optimizers with other options or
-            another number of steps.
+        ConfigError: an optimizer that is not elementwise, or optimizers with other options.
     """
 
     def __init__(
@@ -79,7 +82,12 @@ class StackedOptimizer:
         self._optimizer = cast("type[Any]", type(first))(groups)
         # Numbers of a whole parameter, such as its steps, and their copies for each agent.
         self._numbers: dict[Tensor, list[tuple[Tensor, Tensor]]] = {}
-        self._gather()
+        self.together = self._gather()
+
+    @property
+    def whole(self) -> torch.optim.Optimizer:
+        """That of the stacked parameters."""
+        return cast("torch.optim.Optimizer", self._optimizer)
 
     @property
     def param_groups(self) -> list[dict[str, Any]]:
@@ -95,9 +103,19 @@ class StackedOptimizer:
         """Forgets the gradients."""
         self._optimizer.zero_grad(set_to_none=True)
 
-    def step(self) -> None:
-        """One step of every agent's parameters that have a gradient."""
-        self._optimizer.step()
+    def hand_over(self, i: int) -> None:
+        """Gives an agent's own optimizer its gradients and the options.
+
+        Args:
+            i: which agent's.
+        """
+        for parameter, members in self._members.items():
+            members[i].grad = None if parameter.grad is None else parameter.grad[i]
+        for own, group in zip(self._optimizers[i].param_groups, self.param_groups, strict=True):
+            own.update({k: v for k, v in group.items() if k not in ("params", "capturable")})
+
+    def share(self) -> None:
+        """Lets every agent's optimizer see how far the step brought it."""
         if len(self._numbers) < len(self._optimizer.state):  # some had their first step
             self._share()
         pairs = [pair for numbers in self._numbers.values() for pair in numbers]
@@ -105,24 +123,24 @@ class StackedOptimizer:
             copies, originals = zip(*pairs, strict=True)
             torch._foreach_copy_(copies, originals)
 
-    def _gather(self) -> None:
-        """Takes over what the agents' optimizers hold."""
+    def _gather(self) -> bool:
+        """Takes over what the agents' optimizers hold, where that is of equally many steps."""
+        gathered = {}
         for parameter, members in self._members.items():
             states = [o.state.get(p, {}) for o, p in zip(self._optimizers, members, strict=True)]
             differs = next(filter(None, (difference(states[0], s, "state") for s in states)), None)
             steps = {int(s["step"]) for s in states if "step" in s}
             if differs is not None or len(steps) > 1:
-                raise ConfigError(
-                    "AgentStack: the agents' optimizers hold states of different updates "
-                    f"({differs or f'steps {sorted(steps)}'}). Stack agents that were updated "
-                    "equally often."
-                )
+                return False
             if states[0]:
-                self._optimizer.state[parameter] = {
+                gathered[parameter] = {
                     key: value if key in NUMBERS else torch.stack([s[key] for s in states])
                     for key, value in states[0].items()
                 }
+        self._optimizer.state.update(gathered)
+        count_beside(self._optimizer)
         self._share()
+        return True
 
     def _share(self) -> None:
         """Gives every agent's optimizer its part of the state, as views."""

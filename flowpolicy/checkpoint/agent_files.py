@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from flowpolicy.agents import Agent
+from flowpolicy.agents.guarded_step import count_beside
 from flowpolicy.checkpoint.contents import json_in, tensors_in, to_json
 from flowpolicy.checkpoint.environment import environment
 from flowpolicy.checkpoint.extras import Stateful, extras_to_files, files_to_extras
@@ -53,7 +54,7 @@ def agent_to_files(
     """Everything needed to go on with ``agent`` exactly where it stands.
 
     Args:
-        agent: Networks, targets, optimizer, noise source and step counter are taken.
+        agent: Networks, targets, optimizer, noise source and counters are taken.
         config: Written as ``config.json``; what :func:`load_policy` builds the agent from.
         generators: Random generators outside the agent, by name.
         preprocessing: Tensors that the deployed policy applies around the actor.
@@ -72,13 +73,19 @@ def agent_to_files(
     for tensors in (model, optimizer, preprocessing, online or {}):
         require_finite(tensors, origin)
     device = next(agent.parameters()).device
+    state = {
+        "step": agent.step,
+        "skipped": int(agent.guard.skipped),
+        "skipped_in_a_row": int(agent.guard.in_a_row),
+        "noise": noise_values,
+    }
     files = {
         MODEL: tensors_to_bytes(model),
         OPTIMIZER_TENSORS: tensors_to_bytes(optimizer),
         OPTIMIZER_GROUPS: to_json(groups),
         RANDOM: tensors_to_bytes(random_to_tensors(generators or {}) | noise),
         PREPROCESSING: tensors_to_bytes(preprocessing),
-        STATE: to_json({"step": agent.step, "noise": noise_values}),
+        STATE: to_json(state),
         CONFIG: to_json(config or {}),
         DATA: to_json(data or {}),
         ENVIRONMENT: to_json(environment(device)),
@@ -139,6 +146,7 @@ def checked_files(
     random = tensors_in(files, RANDOM, origin)
     state = json_in(files, STATE, origin)
     step = _step(state, origin)
+    skipped = [state.get(name, 0) for name in ("skipped", "skipped_in_a_row")]
     noise = _noise(agent, joined_state(state["noise"], random, origin), origin)
     restore_random = tensors_to_random(random, generators or {}, origin)
     restore_extras = files_to_extras(files, extras or {}, origin)
@@ -147,15 +155,19 @@ def checked_files(
         restore_extras()  # all of them or none; from here on nothing is refused any more
         agent.load_state_dict(model)
         agent.optimizer.load_state_dict(optimizer)
+        count_beside(agent.optimizer)  # saved on a GPU, perhaps, and read on a CPU
         agent.noise.load_state_dict(noise)
         restore_random()
         agent.step = step
+        agent.guard.load(*skipped)
 
     return restore
 
 
 def _step(state: Any, origin: str) -> int:
     fits = isinstance(state, dict) and isinstance(state.get("noise"), dict)
+    counts = ("skipped", "skipped_in_a_row")  # which earlier checkpoints lack
+    fits = fits and all(isinstance(state.get(name, 0), int) for name in counts)
     if not fits or not isinstance(state.get("step"), int):
         raise CheckpointError(f"{origin}: {STATE} lacks the step or the state of the noise")
     step: int = state["step"]

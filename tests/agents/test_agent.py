@@ -220,10 +220,10 @@ def test_state_dicts_restore_an_agent(variant) -> None:
 def test_an_agent_can_be_cast_while_it_trains(variant) -> None:
     agent = trained(variant).double()
     metrics = agent.update(transitions(8, dtype=torch.float64))
-    assert all(value.dtype == torch.float64 for value in metrics.values())
+    assert all(metrics[key].dtype == torch.float64 for key in (*agent.loss.out_keys, "grad_norm"))
     assert all(p.dtype == torch.float64 for p in agent.state_dict().values())
     metrics = agent.to(torch.float32).update(transitions(8))
-    assert all(value.dtype == torch.float32 for value in metrics.values())
+    assert all(metrics[key].dtype == torch.float32 for key in (*agent.loss.out_keys, "grad_norm"))
 
 
 def test_it_says_its_losses() -> None:

@@ -149,6 +149,7 @@ SHORT = torch.zeros(5, dtype=torch.uint8)
         ("rng.safetensors", {"noise__generators__cpu": SHORT}, "the state of the noise is unus"),
         ("state.json", b'{"noise": {}, "step": null}', r"state\.json lacks the step or the state"),
         ("state.json", b"[]", r"state\.json lacks the step or the state"),
+        ("state.json", b'{"noise": {}, "step": 3, "skipped": "no"}', "lacks the step"),
         ("state.json", b'{"noise": {}, "step": 3}', "the state of the noise is unusable"),
     ],
 )
@@ -397,3 +398,27 @@ def test_a_hand_made_agent_can_be_saved(tmp_path):
     other = fp.Agent(fp.EulerSampler(other_field, 2), [fp.FlowMatchingLoss(other_field)], optimizer)
     checkpoints.load(other)
     assert same(agent, other)
+
+
+def test_skipped_updates_are_counted_on(tmp_path):
+    agent, batches = tiny_agent(0), torch.Generator().manual_seed(5)
+    agent.guard.load(7, 2)
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(agent)
+    resumed = tiny_agent(1)
+    checkpoints.load(resumed)
+    assert (resumed.guard.skipped, resumed.guard.in_a_row) == (7, 2)
+    learn(resumed, batches, 1)
+    assert (resumed.guard.skipped, resumed.guard.in_a_row) == (7, 0)
+
+
+def test_a_checkpoint_of_a_gpu_goes_on_on_the_cpu():
+    """Where Adam refuses to keep its counters as it does there."""
+    agent, batches = tiny_agent(0), torch.Generator().manual_seed(5)
+    learn(agent, batches, 1)
+    for group in agent.optimizer.param_groups:
+        group["capturable"] = True
+    resumed = tiny_agent(1)
+    agent_from_files(agent_to_files(agent), resumed, origin="test")
+    learn(resumed, batches, 1)
+    assert resumed.step == 2
