@@ -15,6 +15,7 @@
         environment.json        versions of the libraries, threads, device
         manifest.json           format version, size and SHA-256 of every file
       last -> step_00004000
+      best -> step_00003000
 
 A directory appears under its name only when all of it is on the disk, and nothing is read from one
 before every byte was verified. No file is ever unpickled.

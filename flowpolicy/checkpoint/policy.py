@@ -15,7 +15,7 @@ from flowpolicy.checkpoint.agent_files import MODEL, PREPROCESSING
 from flowpolicy.checkpoint.contents import json_in, tensors_in
 from flowpolicy.checkpoint.device import require_device
 from flowpolicy.checkpoint.directory import MANIFEST, read_directory
-from flowpolicy.checkpoint.store import Checkpoints, LoadedCheckpoint
+from flowpolicy.checkpoint.store import Checkpoints, LoadedCheckpoint, Step
 from flowpolicy.checkpoint.tensors import require_same_layout
 from flowpolicy.errors import CheckpointError, ConfigError, require_at_least, unknown_name
 from flowpolicy.modules import Actor
@@ -115,7 +115,7 @@ class DeployedPolicy(Actor):
 def load_policy(
     run: str | os.PathLike[str],
     *,
-    step: int | None = None,
+    step: Step = None,
     actor: str = "policy",
     device: torch.device | str = "cpu",
 ) -> Actor:
@@ -130,7 +130,8 @@ def load_policy(
 
     Args:
         run: A run folder, its ``checkpoints`` folder, or one checkpoint's directory.
-        step: Which checkpoint; ``None`` takes the newest that is intact.
+        step: Which checkpoint, also ``"best"``, that of the best evaluation (a score that it
+            was chosen by is too high); ``None`` takes the newest that is intact.
         actor: Which of the agent's actors, ``"policy"`` being the one to deploy.
         device: Where to put it.
 
@@ -195,7 +196,7 @@ def hint_at_runs(folder: Path) -> str:
     return f"; runs below it: {', '.join(runs[:3])}{more}"
 
 
-def _read(run: Path, step: int | None) -> LoadedCheckpoint:
+def _read(run: Path, step: Step) -> LoadedCheckpoint:
     if (run / MANIFEST).is_file():
         files = read_directory(run)
         return LoadedCheckpoint(run, files, json_in(files, "config.json", f"checkpoint {run}"))

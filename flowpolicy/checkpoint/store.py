@@ -1,4 +1,4 @@
-"""The checkpoints of one run: a directory per step, a ``last`` link, the newest few kept."""
+"""The checkpoints of one run: a directory per step, links to the last and the best, few kept."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor
@@ -26,7 +26,10 @@ from flowpolicy.checkpoint.durable import STAGING_PREFIX, sync_directory
 from flowpolicy.checkpoint.extras import Stateful
 from flowpolicy.errors import CheckpointError
 
-LAST = "last"
+LAST, BEST = "last", "best"
+Step: TypeAlias = int | Literal["best"] | None
+"""Which checkpoint: a step, the best one, or the newest that is intact."""
+
 _STEP_PREFIX = "step_"
 
 
@@ -50,7 +53,7 @@ class Checkpoints:
 
     Args:
         root: The directory, for instance ``run/checkpoints``; made when the first one is saved.
-        keep: How many of the newest checkpoints stay; ``None`` keeps all.
+        keep: How many of the newest checkpoints stay, besides the best; ``None`` keeps all.
 
     Example:
         >>> import tempfile, flowpolicy as fp
@@ -108,16 +111,36 @@ class Checkpoints:
             data=data,
         )
         path = write_directory(self.path(agent.step), files)
-        self._point_last_at(path)
+        self._link(LAST, path)
         self._drop_old()
         return path
 
-    def read(self, step: int | None = None) -> LoadedCheckpoint:
+    @property
+    def best(self) -> int | None:
+        """The step of the checkpoint that :meth:`mark_best` was told of, if it is there."""
+        link = self.root / BEST
+        name = link.readlink().name if link.is_symlink() and link.exists() else ""
+        return int(name.removeprefix(_STEP_PREFIX)) if name else None
+
+    def mark_best(self, step: int | None) -> None:
+        """Points ``best`` at a checkpoint, which rotation then spares; ``None`` removes the link.
+
+        Raises:
+            CheckpointError: There is no checkpoint of this step.
+        """
+        if step is None:
+            (self.root / BEST).unlink(missing_ok=True)
+            return
+        self._require(step)
+        self._link(BEST, self.path(step))
+        self._drop_old()
+
+    def read(self, step: Step = None) -> LoadedCheckpoint:
         """Reads and verifies one checkpoint.
 
         Args:
-            step: Which one; ``None`` takes the newest that is intact, and warns about any newer
-                one that is not.
+            step: Which one, also ``"best"``; ``None`` takes the newest that is intact, and warns
+                about any newer one that is not.
 
         Raises:
             CheckpointError: There is none (for this step), or none that is intact.
@@ -125,12 +148,17 @@ class Checkpoints:
         steps = self.steps()
         if not steps:
             raise CheckpointError(f"no checkpoint in {self.root}")
-        if step is not None:
-            if step not in steps:
-                known = ", ".join(map(str, steps))
+        if isinstance(step, str):
+            if step != BEST:
+                raise CheckpointError(f"step must be a number or 'best', got {step!r}")
+            step = self.best
+            if step is None:
                 raise CheckpointError(
-                    f"no checkpoint of step {step} in {self.root}; there are: {known}"
+                    f"no checkpoint in {self.root} is marked as the best; a run marks one after "
+                    "its first evaluation unless keep_best is off"
                 )
+        if step is not None:
+            self._require(step)
             return self._read(step)
         damage: DamagedCheckpointError | None = None
         for candidate in reversed(steps):
@@ -148,7 +176,7 @@ class Checkpoints:
     def load(
         self,
         agent: Agent,
-        step: int | None = None,
+        step: Step = None,
         *,
         generators: Mapping[str, torch.Generator] | None = None,
         extras: Mapping[str, Stateful] | None = None,
@@ -172,22 +200,31 @@ class Checkpoints:
     def drop_after(self, step: int) -> None:
         """Removes the checkpoints of later steps, for a run that goes on from ``step``."""
         self._drop(later for later in self.steps() if later > step)
+        if steps := self.steps():
+            self._link(LAST, self.path(steps[-1]))
 
     def _read(self, step: int) -> LoadedCheckpoint:
         path = self.path(step)
         files = read_directory(path)
         return LoadedCheckpoint(path, files, json_in(files, CONFIG, f"checkpoint {path}"))
 
-    def _point_last_at(self, path: Path) -> None:
-        link = self.root / f"{STAGING_PREFIX}{LAST}-{os.getpid()}-{secrets.token_hex(4)}"
+    def _require(self, step: int) -> None:
+        if step not in (steps := self.steps()):
+            known = ", ".join(map(str, steps)) or "none"
+            raise CheckpointError(
+                f"no checkpoint of step {step} in {self.root}; there are: {known}"
+            )
+
+    def _link(self, name: str, path: Path) -> None:
+        link = self.root / f"{STAGING_PREFIX}{name}-{os.getpid()}-{secrets.token_hex(4)}"
         link.symlink_to(path.name)
-        link.replace(self.root / LAST)
+        link.replace(self.root / name)
         sync_directory(self.root)
 
     def _drop_old(self) -> None:
-        if self.keep is None:
-            return
-        self._drop(self.steps()[: -self.keep])
+        if self.keep is not None:
+            best = self.best
+            self._drop(step for step in self.steps()[: -self.keep] if step != best)
 
     def _drop(self, steps: Iterable[int]) -> None:
         for step in steps:

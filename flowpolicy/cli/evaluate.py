@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from flowpolicy.checkpoint import load_policy
+from flowpolicy.checkpoint.store import Step
 from flowpolicy.cli.console import parse, say, table
 from flowpolicy.cli.score import scored
 from flowpolicy.errors import ConfigError, require_installed
@@ -33,7 +34,7 @@ class Options:
         run: Folder of a run, of one seed or of several.
         episodes: Episodes per seed of training.
         seed: Of the episodes' starts and noise.
-        step: Update whose checkpoint is taken; by default the newest intact one.
+        step: Update whose checkpoint is taken, or best; by default the newest intact one.
         actor: Which of the agent's actors; "policy" is the one to deploy.
         protocol: By whose rules: fql, fql_d4rl, gfp, gfp_d4rl or qam; by default the run's.
         env: Another environment than that of training.
@@ -48,7 +49,7 @@ class Options:
     run: Path
     episodes: int = 50
     seed: int = 0
-    step: int | None = None
+    step: Step = None
     actor: str = "policy"
     protocol: str | None = None
     env: str | None = None

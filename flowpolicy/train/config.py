@@ -49,6 +49,8 @@ class TrainConfig:
         log_every: Updates between rows of ``metrics.csv``.
         checkpoint_every: Updates between checkpoints; 0 saves only at the end.
         keep_checkpoints: How many of the newest checkpoints stay.
+        keep_best: Keep the checkpoint of the best evaluation, too: by success or, where there is
+            none, mean return of the first of ``eval_actors``.
         device: ``cpu``, ``cuda``, ``cuda:1``, ...
         threads: Threads of PyTorch on the CPU; ``None`` leaves them as they are. The same
             number is part of what makes a run repeatable bit by bit.
@@ -86,6 +88,7 @@ class TrainConfig:
     log_every: int = 100
     checkpoint_every: int = 10_000
     keep_checkpoints: int = 3
+    keep_best: bool = True
     device: str = "cpu"
     threads: int | None = None
     compile: str = "auto"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cached_property
 
 import torch
@@ -20,6 +20,7 @@ from flowpolicy.errors import FlowPolicyError, unknown_name
 from flowpolicy.evaluate import evaluate, protocol
 from flowpolicy.plot import learning_curve
 from flowpolicy.run_folder import RunFolder
+from flowpolicy.train.best import best_step
 from flowpolicy.train.config import TrainConfig
 from flowpolicy.train.interaction import Interaction
 from flowpolicy.train.online import ONLINE_PROTOCOLS
@@ -197,6 +198,8 @@ class Run:
         if rows := self.metrics.trim(here.reaches):
             self.started -= float(rows[-1]["seconds"])
         latest = [row for row in self.evaluations.trim(here.reaches) if here.equals(row)]
+        if self.config.keep_best:
+            self.checkpoints.mark_best(self.best_of(self.checkpoints.steps()))
         self.evaluates_first = False
         if self.due(self.config.eval_every) and len(latest) < len(self.config.eval_actors):
             self.evaluations.trim(lambda row: here.reaches(row) and not here.equals(row))
@@ -243,6 +246,14 @@ class Run:
             key = name if len(config.eval_actors) > 1 else "eval"
             rate = result.success_rate
             self.progress.show({key: result.mean_return if rate is None else rate})
+        steps = {*self.checkpoints.steps(), here.step}
+        if config.keep_best and here.step and self.best_of(steps) == here.step:
+            self.save()
+            self.checkpoints.mark_best(here.step)
+
+    def best_of(self, steps: Collection[int]) -> int | None:
+        """Which of these steps had the best evaluation."""
+        return best_step(self.folder.read_evaluations(), self.config.eval_actors[0], steps)
 
     def save(self) -> None:
         """Writes a checkpoint unless this step has one."""

@@ -287,6 +287,34 @@ def test_only_the_newest_stay_and_last_points_at_one(tmp_path):
     assert (tmp_path / "last").readlink() == Path("step_00000004")
 
 
+def test_the_best_stays_until_there_is_a_better_one(tmp_path):
+    checkpoints = save_steps(tmp_path, [1, 2, 3], keep=2)
+    assert checkpoints.best is None
+    with pytest.raises(CheckpointError, match=r"no checkpoint in .* is marked as the best"):
+        checkpoints.read("best")
+    checkpoints.mark_best(2)
+    save_steps(tmp_path, [4, 5, 6], keep=2)
+    assert (checkpoints.steps(), checkpoints.best) == ([2, 5, 6], 2)
+    assert checkpoints.read("best").config == {"number": 2}
+    assert checkpoints.read().config == {"number": 6}
+    assert (tmp_path / "best").readlink() == Path("step_00000002")
+    checkpoints.mark_best(6)
+    assert (checkpoints.steps(), checkpoints.best) == ([5, 6], 6)
+    with pytest.raises(CheckpointError, match=r"no checkpoint of step 2 in .*; there are: 5, 6"):
+        checkpoints.mark_best(2)
+    checkpoints.mark_best(None)
+    assert checkpoints.best is None
+    assert checkpoints.steps() == [5, 6]
+
+
+def test_links_follow_where_a_run_goes_back(tmp_path):
+    checkpoints = save_steps(tmp_path, [1, 2, 3])
+    checkpoints.mark_best(3)
+    checkpoints.drop_after(2)
+    assert (tmp_path / "last").readlink() == Path("step_00000002")
+    assert checkpoints.best is None
+
+
 def test_a_damaged_one_gives_way_to_the_one_before_and_says_so(tmp_path):
     checkpoints = save_steps(tmp_path, [1, 2])
     model = checkpoints.path(2) / "model.safetensors"

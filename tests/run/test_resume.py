@@ -7,15 +7,29 @@ import json
 import shutil
 
 import pytest
+import torch
 
+from flowpolicy.checkpoint import load_policy
 from flowpolicy.checkpoint.agent_files import DATA
 from flowpolicy.data import Dataset
 from flowpolicy.errors import ConfigError
+from flowpolicy.evaluate import Evaluation
 from flowpolicy.run_folder import RunFolder
 from flowpolicy.train import train
+from flowpolicy.train.best import best_step
+from flowpolicy.train.run import Run
 from tests.run.pole import SHORT, pole_data
+from tests.run.test_online import interrupted, without_times
 
 OFFLINE = SHORT.replace(online_steps=0, offline_steps=20, eval_every=0, eval_episodes=1)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_curves():
+    """Pictures are drawn in other tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("flowpolicy.train.run.learning_curve", lambda _, path: path.touch())
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -84,3 +98,103 @@ def test_a_run_of_before_fingerprints_goes_on(copy, data):
     with pytest.raises(ConfigError, match="with name 'pole', these have 'moved'"):
         train(OFFLINE, copy.path, dataset=moved, resume=True, progress=False)
     assert train(OFFLINE, copy.path, dataset=data, resume=True, progress=False)
+
+
+# --- the best ------------------------------------------------------------------------------------
+
+SCORED = OFFLINE.replace(
+    offline_steps=30, eval_every=5, checkpoint_every=10, keep_checkpoints=1, log_every=10
+)
+
+
+RETURNS = {5: 1.0, 10: 3.0, 15: 2.0, 20: 3.0, 25: 4.0, 30: 0.0}
+"""What the evaluation after so many updates shall come to."""
+
+
+@pytest.fixture
+def scored(monkeypatch) -> None:
+    def evaluate_here(run: Run) -> None:
+        result = Evaluation((RETURNS[run.agent.step],), (1,), None, 0.1)
+        monkeypatch.setattr("flowpolicy.train.run.evaluate", lambda *_, **__: result)
+        evaluate(run)
+
+    evaluate = Run.evaluate
+    monkeypatch.setattr(Run, "evaluate", evaluate_here)
+
+
+def kept(folder: RunFolder) -> tuple[list[int], int | None]:
+    return folder.checkpoints.steps(), folder.checkpoints.best
+
+
+def test_the_best_evaluation_has_a_checkpoint(scored, out, data):
+    """Also where none was due, after 25 updates; of 10 and 20, equally good, the first stays."""
+    seen = {}
+
+    def noting(run: Run, metrics) -> None:
+        end_turn(run, metrics)
+        seen[run.agent.step] = kept(run.folder)
+
+    end_turn = Run.end_turn
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Run, "end_turn", noting)
+        folder = train(SCORED, out, dataset=data, progress=False)
+    assert {step: seen[step] for step in RETURNS} == {
+        5: ([5], 5),
+        10: ([10], 10),
+        15: ([10], 10),
+        20: ([10, 20], 10),
+        25: ([25], 25),
+        30: ([25, 30], 25),
+    }
+    best, last = load_policy(out, step="best"), load_policy(out)
+    inputs = torch.ones(4), torch.ones(1)
+    assert torch.equal(load_policy(out, step=25).act(*inputs), best.act(*inputs))
+    assert not torch.equal(best.act(*inputs), last.act(*inputs))
+    assert (folder.path / "checkpoints" / "best").readlink().name == "step_00000025"
+
+
+def test_a_resumed_run_knows_the_best_again(scored, out, data):
+    whole = train(SCORED, out, dataset=data, progress=False)
+    for update in (4, 10, 17, 25):
+        broken = interrupted(SCORED, out.with_name(f"broken{update}"), data, update)
+        (broken.path / "checkpoints" / "best").unlink(missing_ok=True)  # killed before the mark
+        train(SCORED, broken.path, dataset=data, resume=True, progress=False)
+        assert kept(broken) == kept(whole)
+        assert without_times(broken.evaluations) == without_times(whole.evaluations)
+
+
+def test_where_the_best_is_lost_the_next_best_is_known(scored, out, data):
+    folder = train(SCORED.replace(keep_checkpoints=9), out, dataset=data, progress=False)
+    for step in (25, 30):
+        shutil.rmtree(folder.checkpoints.path(step))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Run, "finished", True)  # only what comes before the first turn
+        train(SCORED.replace(keep_checkpoints=9), out, dataset=data, resume=True, progress=False)
+    assert kept(folder) == ([5, 10, 20], 10)
+
+
+def test_without_keep_best_there_is_none(scored, out, data):
+    config = SCORED.replace(keep_best=False)
+    folder = train(config, out, dataset=data, progress=False)
+    assert kept(folder) == ([30], None)
+
+
+def test_an_untrained_policy_is_not_kept(out, data):
+    config = OFFLINE.replace(offline_steps=1, eval_at_start=True, checkpoint_every=0)
+    assert kept(train(config, out, dataset=data, progress=False))[0] == [1]
+
+
+def test_success_comes_before_returns_and_what_is_no_number_last():
+    def row(step, success, value, actor="policy"):
+        return {"step": str(step), "actor": actor, "success": success, "return": value}
+
+    rows = [
+        row(1, "0.5", "9"),
+        row(2, "0.75", "1"),
+        row(3, "1.0", "1", "flow"),
+        row(4, "0.75", "2"),
+    ]
+    assert best_step(rows, "policy", {1, 2, 3, 4}) == 2
+    assert best_step(rows, "policy", {1}) == 1
+    assert best_step(rows, "policy", {3}) is None
+    assert best_step([row(1, "", "nan"), row(2, "", "-5")], "policy", {1, 2}) == 2
