@@ -1,45 +1,50 @@
-"""The entries of a transition that follow from the others."""
+"""The entries of a transition in their final dtypes, with those that follow from the others."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
 from flowpolicy.data.layout import Key
-from flowpolicy.data.validation import check_entry
-from flowpolicy.errors import DataError, MissingKeyError
-
-FLAGS: tuple[Key, ...] = (("next", "terminated"), ("next", "truncated"), ("next", "done"))
+from flowpolicy.data.validation import DONE, TERMINATED, TRUNCATED, spell
 
 
-def complete(entries: Mapping[Key, Tensor], source: str) -> dict[Key, Tensor]:
-    """The entries in their final dtypes, with the derivable ones filled in."""
-    entries = {
-        key: values.float() if values.dtype.is_floating_point else values
-        for key, values in entries.items()
-    }
-    flags = {key: entries[key] for key in FLAGS if key in entries}
-    if ("next", "terminated") not in flags:
-        raise MissingKeyError(
-            f"{source}: no ('next', 'terminated'); it tells whether the next state has a value. "
-            "A bare ('next', 'done') does not say whether a trajectory ended or was cut off."
+def single_precision(entries: Mapping[Key, Tensor], source: str) -> dict[Key, Tensor]:
+    """The entries with all floating-point numbers in float32; a notice where they had fewer digits.
+
+    What is no tensor stays, to be refused by name.
+    """
+    cast = dict(entries)
+    for key, values in entries.items():
+        if isinstance(values, Tensor) and values.dtype.is_floating_point:
+            note_half_precision(source, spell(key), values.dtype.itemsize, str(values.dtype))
+            cast[key] = values.detach().float()
+    return cast
+
+
+def note_half_precision(source: str, key: str, itemsize: int, dtype: str) -> None:
+    """Say that numbers were recorded with fewer digits than they are trained with."""
+    if itemsize < torch.float32.itemsize:
+        warnings.warn(
+            f"{source}: {key} was recorded in {dtype.removeprefix('torch.')}, with about three "
+            "digits; it is kept as float32, which does not bring the others back",
+            stacklevel=4,
         )
-    for key, values in flags.items():
-        check_entry(source, key, values, rows=len(flags["next", "terminated"]))
-        if values.dtype != torch.bool:
-            raise DataError(
-                f"{source}: {key!r} must be boolean, got {values.dtype}. Convert it with .bool()."
-            )
-    terminated = flags["next", "terminated"]
-    truncated = flags.get(("next", "truncated"))
+
+
+def complete(entries: Mapping[Key, Tensor]) -> dict[Key, Tensor]:
+    """Checked entries, with the derivable ones filled in."""
+    entries = dict(entries)
+    terminated, truncated = entries[TERMINATED], entries.get(TRUNCATED)
     if truncated is None:
-        truncated = flags.get(("next", "done"), terminated) & ~terminated
-    entries["next", "truncated"] = truncated
-    entries["next", "done"] = terminated | truncated
+        truncated = entries.get(DONE, terminated) & ~terminated
+    entries[TRUNCATED] = truncated
+    entries[DONE] = terminated | truncated
     if "episode" not in entries:
-        ends = entries["next", "done"].reshape(-1).long()
+        ends = entries[DONE].reshape(-1).long()
         entries["episode"] = ends.cumsum(0) - ends
     entries["episode"] = entries["episode"].long()
     return entries

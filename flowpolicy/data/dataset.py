@@ -13,7 +13,7 @@ import torch
 from tensordict import TensorDict, TensorDictBase
 from torch import Tensor
 
-from flowpolicy.data.completion import complete
+from flowpolicy.data.completion import complete, single_precision
 from flowpolicy.data.info import DatasetInfo
 from flowpolicy.data.layout import BLOCK_DTYPES, Column, Key, by_block, pack
 from flowpolicy.data.rescaling import to_unit_box
@@ -74,8 +74,9 @@ class Dataset:
         *,
         source: str = "Dataset",
     ) -> None:
-        entries = complete(entries, source)
+        entries = single_precision(entries, source)
         check_transitions(source, entries)
+        entries = complete(entries)
         blocks, columns = pack(entries)
         episode = entries["episode"]
         info = replace(
@@ -364,6 +365,12 @@ class Dataset:
         entries: dict[Key, Tensor] = {}
         for key in wanted:
             values = data.get(key, None)
+            if isinstance(values, TensorDictBase):
+                raise DataError(
+                    f"Dataset.from_tensordict: {key!r} holds several entries "
+                    f"({', '.join(sorted(map(str, values.keys())))}); one tensor [N, width] is "
+                    "needed. Join them, for instance by torch.cat(..., dim=-1)."
+                )
             if values is not None:
                 entries[key] = values
             elif key in set(extra):
@@ -371,6 +378,7 @@ class Dataset:
         collected = data.get(("collector", "traj_ids"), None)
         if "episode" not in entries and collected is not None:
             entries["episode"] = collected.reshape(len(data))
+        entries = single_precision(entries, "Dataset.from_tensordict")
         info = info or DatasetInfo()
         if (action_low is None) != (action_high is None):
             raise DataError(

@@ -14,16 +14,18 @@ from flowpolicy.data.info import DatasetInfo, SuccessTiming
 from flowpolicy.data.locate import find_file
 from flowpolicy.data.names import DatasetName
 from flowpolicy.data.npz import read_npz, sha256
-from flowpolicy.data.origin import origin_of
-from flowpolicy.data.relabel import relabel, task_of
-from flowpolicy.data.validation import (
-    check_actions,
+from flowpolicy.data.ogbench_arrays import (
+    ARRANGED,
     check_environment,
     check_lengths,
+    check_recorded,
     check_walls,
     float_tensor,
     terminal_flags,
 )
+from flowpolicy.data.origin import origin_of
+from flowpolicy.data.relabel import relabel, task_of
+from flowpolicy.data.validation import check_actions
 from flowpolicy.errors import ConfigError
 
 Split = Literal["train", "val"]
@@ -102,7 +104,9 @@ def embedded() -> Dataset:
 def read_file(path: Path, name: DatasetName, split: Split, timing: SuccessTiming) -> Dataset:
     """Read, check, relabel and arrange one file of OGBench's layout."""
     source = str(path)
-    arrays = read_npz(path, ["observations", "actions", "terminals", STATES[0]], STATES[1:])
+    recorded = ["observations", "actions", "terminals", STATES[0]]
+    arrays = read_npz(path, recorded, [*STATES[1:], *ARRANGED])
+    check_recorded(source, arrays)
     digest = sha256(path)
     origin = origin_of(path, name, digest)
     check_lengths(source, arrays)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from flowpolicy.data.validation import check_entry
 from flowpolicy.errors import DataError
 
 
@@ -30,6 +31,7 @@ def to_unit_box(
         >>> to_unit_box(torch.tensor([[0.0, 5.0]]), low=0.0, high=[1.0, 10.0])
         (tensor([[-1.,  0.]]), (0.0, 0.0), (1.0, 10.0))
     """
+    check_entry("Dataset.from_tensordict", "action", action, len(action) if action.ndim else 1)
     width = action.shape[-1]
     bounds = [torch.as_tensor(b, dtype=torch.float64, device=action.device) for b in (low, high)]
     for name, bound in zip(("action_low", "action_high"), bounds, strict=True):
@@ -44,7 +46,8 @@ def to_unit_box(
             "Dataset.from_tensordict: action_low must be below action_high, "
             f"got {lower.tolist()} and {upper.tolist()}."
         )
-    outside = (action < lower) | (action > upper)
+    # In the actions' own precision, in which 0.4 is another number than in double precision.
+    outside = (action < lower.to(action)) | (action > upper.to(action))
     if bool(outside.any()):
         row = int(outside.any(dim=-1).nonzero()[0])
         raise DataError(
@@ -54,4 +57,4 @@ def to_unit_box(
             "Give the bounds of the environment's action space."
         )
     unit = 2 * (action.double() - lower) / (upper - lower) - 1
-    return unit.float(), tuple(lower.tolist()), tuple(upper.tolist())
+    return unit.clamp(-1, 1).float(), tuple(lower.tolist()), tuple(upper.tolist())

@@ -1,52 +1,121 @@
-"""One set of checks for everything that enters a data set, with messages that say what to do."""
+"""One set of checks for everything that enters a data set, with messages that say what to do.
+
+What can be told from a row alone is checked when a data set is made (:func:`check_transitions`),
+what only consecutive rows tell where windows are cut from them (:func:`check_order`).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from flowpolicy.data.layout import Key
-from flowpolicy.errors import DataError, MissingKeyError, ShapeError
+from flowpolicy.errors import DataError, MissingKeyError, ShapeError, require_tensor
 
 #: What a transition needs; everything else is derived or optional.
 REQUIRED: tuple[Key, ...] = ("observation", "action", ("next", "observation"), ("next", "reward"))
-#: The share of positions inside walls that a maze's own data may have: bodies lean over corners.
-MOST_IN_WALLS = 0.01
-SCALARS: tuple[Key, ...] = (
-    ("next", "reward"),
-    ("next", "terminated"),
-    ("next", "truncated"),
-    ("next", "done"),
-    "steps_to_next_obs",
-    "valid",
-)
+TERMINATED, TRUNCATED, DONE = (("next", name) for name in ("terminated", "truncated", "done"))
+#: Entries that say yes or no.
+FLAGS: tuple[Key, ...] = (TERMINATED, TRUNCATED, DONE, "valid")
+SCALARS: tuple[Key, ...] = (("next", "reward"), *FLAGS, "steps_to_next_obs")
+#: Entries that count.
+COUNTS: tuple[Key, ...] = ("episode", "steps_to_next_obs")
+#: The share of steps inside episodes that may lead elsewhere: recordings lose a row now and then.
+MOST_GAPS = 0.01
+REPAIR = "Remove these rows or repair the file."
 
 
-def float_tensor(source: str, key: str, array: np.ndarray) -> Tensor:
-    """A float32 tensor ``[N, width]`` from an array of a file, checked to be finite.
+def check_transitions(source: str, entries: Mapping[Key, Tensor], advice: str = REPAIR) -> None:
+    """Refuse transitions that cannot be trained on.
+
+    Args:
+        source: what to call them in a message.
+        entries: tensors ``[N]`` or ``[N, width]`` by key.
+        advice: what to do about numbers that are not finite.
 
     Raises:
-        DataError: not floating-point numbers, not a matrix, NaN or infinity.
+        MissingKeyError: an entry that every transition has is not there.
+        ShapeError: lengths or widths that do not fit each other.
+        DtypeError: an entry that is no tensor.
+        DataError: no rows, numbers of another kind, NaN, infinity, actions outside [-1, 1], or
+            entries that contradict each other.
     """
-    if array.dtype.kind != "f":
-        raise DataError(
-            f"{source}: {key} has dtype {array.dtype}; floating-point numbers are needed."
+    for key in REQUIRED:
+        if key not in entries:
+            raise MissingKeyError(
+                f"{source}: no {spell(key)}; a transition needs "
+                f"{', '.join(map(spell, REQUIRED))} and ('next', 'terminated')."
+            )
+    if TERMINATED not in entries:
+        raise MissingKeyError(
+            f"{source}: no ('next', 'terminated'); it tells whether the next state has a value. "
+            "A bare ('next', 'done') does not say whether a trajectory ended or was cut off."
         )
-    if array.ndim != 2:
-        raise DataError(
-            f"{source}: {key} must be a matrix [rows, width], got shape {list(array.shape)}."
+    for key, values in entries.items():
+        require_tensor(source, str(key), values)
+    observation, successor = entries["observation"], entries["next", "observation"]
+    rows = len(observation) if observation.ndim else 1
+    if rows == 0:
+        raise DataError(f"{source}: the data set is empty (0 rows).")
+    for key, values in entries.items():
+        check_entry(source, key, values, rows, advice)
+        if values.device != observation.device:
+            raise DataError(
+                f"{source}: {spell(key)} lies on {values.device} but 'observation' on "
+                f"{observation.device}. Move all entries to one device."
+            )
+    if observation.shape != successor.shape:
+        raise ShapeError(
+            f"{source}: ('next', 'observation') has shape {list(successor.shape)} but "
+            f"'observation' has {list(observation.shape)}; both are [N, O]."
         )
-    with np.errstate(over="ignore"):  # an overflow becomes inf, which is refused below
-        values = torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))
-    check_finite(source, key, values)
-    return values
+    check_actions(source, "action", entries["action"])
+    check_flags(source, entries)
 
 
-def check_finite(source: str, key: Key, values: Tensor) -> None:
+def check_entry(source: str, key: Key, values: Tensor, rows: int, advice: str = REPAIR) -> None:
+    """Refuse one entry whose shape, dtype or values cannot be used."""
+    wanted = "[N, 1]" if key in SCALARS else "[N]" if key == "episode" else "[N, width]"
+    fits = {"[N, 1]": values.shape[1:] == (1,), "[N]": values.ndim == 1}.get(
+        wanted, values.ndim == 2 or (values.ndim == 1 and key not in REQUIRED)
+    )
+    if not fits or len(values) != rows or values.numel() == 0:
+        raise ShapeError(
+            f"{source}: {spell(key)} must be {wanted} with N = {rows}, got {list(values.shape)}."
+            f"{shape_advice(wanted, values)}"
+        )
+    kind = str(values.dtype).removeprefix("torch.")
+    if key in FLAGS and values.dtype != torch.bool:
+        raise DataError(
+            f"{source}: {spell(key)} must be boolean, got {values.dtype}. Convert it with .bool()."
+        )
+    if values.dtype.is_complex:
+        raise DataError(
+            f"{source}: {spell(key)} has dtype {values.dtype}; real numbers are needed."
+        )
+    if key in COUNTS and (values.dtype.is_floating_point or values.dtype == torch.bool):
+        raise DataError(
+            f"{source}: {spell(key)} must be whole numbers (int64), got {kind}. "
+            "Convert it with .long()."
+        )
+    if key in REQUIRED and not values.dtype.is_floating_point:
+        raise DataError(
+            f"{source}: {spell(key)} has dtype {values.dtype}; floating-point numbers are needed. "
+            "Convert it with .float()."
+        )
+    if values.dtype.is_floating_point:
+        check_finite(source, key, values, advice)
+    if key == "steps_to_next_obs" and bool((values < 1).any()):
+        row = int((values < 1).reshape(-1).nonzero()[0])
+        raise DataError(
+            f"{source}: 'steps_to_next_obs' must be at least 1, got {values[row].item()} in row "
+            f"{row}; it is the number of steps that the row's reward sums."
+        )
+
+
+def check_finite(source: str, key: Key, values: Tensor, advice: str = REPAIR) -> None:
     """Refuse NaN and infinite numbers, naming the first."""
     finite = torch.isfinite(values)
     if bool(finite.all()):
@@ -55,8 +124,7 @@ def check_finite(source: str, key: Key, values: Tensor) -> None:
     first = (~finite).nonzero()[0].tolist()
     raise DataError(
         f"{source}: {spell(key)}: {bad_rows} of {len(values)} rows not finite, "
-        f"first at row {first[0]} (index {first}, value {values[tuple(first)].item()}). "
-        "Remove these rows or repair the file."
+        f"first at row {first[0]} (index {first}, value {values[tuple(first)].item()}). {advice}"
     )
 
 
@@ -75,151 +143,74 @@ def check_actions(source: str, key: Key, actions: Tensor) -> None:
     )
 
 
-def check_lengths(source: str, arrays: Mapping[str, np.ndarray]) -> int:
-    """Refuse arrays of unequal length and empty ones; the common number of rows."""
-    lengths = {key: len(array) if array.ndim else 0 for key, array in arrays.items()}
-    reference, rows = next(iter(lengths.items()))
-    for key, length in lengths.items():
-        if length != rows:
-            raise DataError(
-                f"{source}: {key} has {length} rows but {reference} has {rows}; "
-                "every array needs one row per step."
-            )
-    if rows == 0:
-        raise DataError(f"{source}: the data set is empty (0 rows).")
-    return rows
-
-
-def terminal_flags(source: str, array: np.ndarray) -> np.ndarray:
-    """The last rows of the recorded trajectories, as booleans ``[N]``.
-
-    Raises:
-        DataError: other values than 0 and 1, another shape, or an end that is missing.
-    """
-    if array.ndim != 1 or array.dtype.kind not in "bfiu":
+def check_flags(source: str, entries: Mapping[Key, Tensor]) -> None:
+    """Refuse flags of one row that contradict each other."""
+    if DONE not in entries:
+        return
+    ended = entries[TERMINATED]
+    if TRUNCATED in entries:
+        wrong = entries[DONE] != (ended | entries[TRUNCATED])
+        rule = "it is True where ('next', 'terminated') or ('next', 'truncated') is"
+    else:
+        wrong = ended & ~entries[DONE]
+        rule = "it is True wherever ('next', 'terminated') is"
+    if bool(wrong.any()):
+        row = int(wrong.reshape(-1).nonzero()[0])
         raise DataError(
-            f"{source}: terminals must be one number 0 or 1 per row, "
-            f"got shape {list(array.shape)} and dtype {array.dtype}."
+            f"{source}: ('next', 'done') contradicts the other flags in {int(wrong.sum())} of "
+            f"{len(wrong)} rows, first in row {row}; {rule}. Leave it out to have it derived."
         )
-    values = np.unique(array)
-    strange = values[(values != 0) & (values != 1)]
-    if len(strange):
-        row = int(np.flatnonzero((array != 0) & (array != 1))[0])
-        raise DataError(
-            f"{source}: terminals must be 0 or 1, got {strange[0].item()!r} (first at row {row})."
-        )
-    flags: np.ndarray = array.astype(bool)
-    if not flags[-1]:
-        raise DataError(
-            f"{source}: terminals: the last row (row {len(flags) - 1}) does not end a trajectory; "
-            "the file is incomplete, or its last trajectory lacks its end."
-        )
-    return flags
 
 
-def check_environment(
-    source: str, env_id: str, *, found: tuple[int, int], expected: tuple[int, int]
-) -> None:
-    """Refuse a file whose observations or actions do not fit the environment."""
-    for key, came, wanted in zip(("observations", "actions"), found, expected, strict=True):
-        if came != wanted:
-            raise DataError(
-                f"{source}: {key} have {came} columns but {env_id} has {wanted}; "
-                "this is the data set of another environment. Check the file's name and origin."
-            )
-
-
-def check_walls(source: str, env_id: str, qpos: np.ndarray, env: Any) -> None:
-    """Refuse positions that a maze has walls at: all mazes of a kind have the same widths.
+def check_order(source: str, entries: Mapping[Key, Tensor]) -> None:
+    """Refuse single steps whose order in their trajectories cannot be relied on.
 
     Args:
-        source: what to call the file in a message.
-        env_id: the environment that its name stands for.
-        qpos: states `[N, Q]`, which begin with x and y.
-        env: that environment; nothing is checked where it is no maze.
+        source: who asks, for messages.
+        entries: those of a data set of single steps.
 
     Raises:
-        DataError: more than one row in a hundred lies inside a wall or outside the maze.
+        DataError: an episode in several pieces, one that goes on after it was truncated, or steps
+            that lead elsewhere than to the row after them.
     """
-    maze = env.unwrapped
-    if not hasattr(maze, "maze_map") or qpos.shape[1] < 2:
-        return
-    walls = np.asarray(maze.maze_map) == 1
-    unit = maze._maze_unit  # noqa: SLF001  (OGBench has no public name for these)
-    offset = np.array([maze._offset_x, maze._offset_y])  # noqa: SLF001
-    cells = np.floor((qpos[:, :2] + offset) / unit + 0.5)
-    column, row = cells.clip(-1, max(walls.shape)).astype(np.int64).T
-    inside = (row >= 0) & (row < walls.shape[0]) & (column >= 0) & (column < walls.shape[1])
-    blocked = ~inside
-    blocked[inside] = walls[row[inside], column[inside]]
-    if blocked.mean() <= MOST_IN_WALLS:
-        return
-    first = int(np.flatnonzero(blocked)[0])
-    x, y = qpos[first, :2].tolist()
-    raise DataError(
-        f"{source}: qpos: {int(blocked.sum())} of {len(blocked)} rows inside the walls of "
-        f"{env_id}, first at row {first} (x {x:.3g}, y {y:.3g}); this is the data set of another "
-        "environment. Check the file's name and origin."
-    )
-
-
-def check_transitions(source: str, entries: Mapping[Key, Tensor]) -> None:
-    """Refuse transitions that cannot be trained on.
-
-    Args:
-        source: what to call them in a message.
-        entries: tensors ``[N]`` or ``[N, width]`` by key.
-
-    Raises:
-        MissingKeyError: an entry that every transition has is not there.
-        ShapeError: lengths or widths that do not fit each other.
-        DataError: no rows, complex numbers, NaN, infinity, or actions outside [-1, 1].
-    """
-    for key in REQUIRED:
-        if key not in entries:
-            raise MissingKeyError(
-                f"{source}: no {spell(key)}; a transition needs "
-                f"{', '.join(map(spell, REQUIRED))} and ('next', 'terminated')."
-            )
-    rows = len(entries["observation"])
-    if rows == 0:
-        raise DataError(f"{source}: the data set is empty (0 rows).")
-    for key, values in entries.items():
-        check_entry(source, key, values, rows)
-    observation, successor = entries["observation"], entries["next", "observation"]
-    if observation.shape != successor.shape:
-        raise ShapeError(
-            f"{source}: ('next', 'observation') has shape {list(successor.shape)} but "
-            f"'observation' has {list(observation.shape)}; both are [N, O]."
-        )
-    check_actions(source, "action", entries["action"])
-
-
-def check_entry(source: str, key: Key, values: Tensor, rows: int) -> None:
-    """Refuse one entry whose shape, dtype or values cannot be used."""
-    wanted = "[N, 1]" if key in SCALARS else "[N]" if key == "episode" else "[N, width]"
-    fits = {"[N, 1]": values.shape[1:] == (1,), "[N]": values.ndim == 1}.get(
-        wanted, values.ndim == 2 or (values.ndim == 1 and key not in REQUIRED)
-    )
-    if not fits or len(values) != rows:
-        raise ShapeError(
-            f"{source}: {spell(key)} must be {wanted} with N = {rows}, got {list(values.shape)}."
-        )
-    if key == "valid" and values.dtype != torch.bool:
+    episode = entries["episode"]
+    pieces = torch.unique_consecutive(episode)
+    if len(pieces) != len(pieces.unique()):
         raise DataError(
-            f"{source}: 'valid' must be boolean, got {values.dtype}. Convert it with .bool()."
+            f"{source}: the rows of an episode do not lie next to each other. Sort the data by "
+            "episode and time; data [T, E] of E environments side by side become so by "
+            "data.transpose(0, 1).reshape(-1)."
         )
-    if values.dtype.is_complex:
+    inside = episode[1:] == episode[:-1]
+    cut = entries[TRUNCATED][:-1, 0] & inside
+    if bool(cut.any()):
+        row = int(cut.nonzero()[0])
         raise DataError(
-            f"{source}: {spell(key)} has dtype {values.dtype}; real numbers are needed."
+            f"{source}: ('next', 'truncated') is True in row {row}, but row {row + 1} is of the "
+            f"same episode {int(episode[row])}; an episode ends where it is truncated. Number the "
+            "episodes anew, or leave 'episode' out to have it derived."
         )
-    if key in REQUIRED and not values.dtype.is_floating_point:
+    apart = inside & (entries["next", "observation"][:-1] != entries["observation"][1:]).any(dim=1)
+    gaps = int(apart.sum())
+    if gaps > MOST_GAPS * int(inside.sum()):
+        row = int(apart.nonzero()[0])
         raise DataError(
-            f"{source}: {spell(key)} has dtype {values.dtype}; floating-point numbers are needed. "
-            "Convert it with .float()."
+            f"{source}: {gaps} of {int(inside.sum())} steps lead elsewhere than to the next row of "
+            f"their episode, first from row {row} (episode {int(episode[row])}): its ('next', "
+            f"'observation') is not the 'observation' of row {row + 1}. Sort the data by episode "
+            "and time, and give every trajectory an 'episode' number of its own."
         )
-    if values.dtype.is_floating_point:
-        check_finite(source, key, values)
+
+
+def shape_advice(wanted: str, values: Tensor) -> str:
+    """What to do about a shape, where it can be guessed."""
+    if wanted == "[N, 1]" and values.ndim == 1:
+        return " Add the last dimension with unsqueeze(-1)."
+    if wanted == "[N]" and values.ndim == 2:
+        return " Drop the last dimension with squeeze(-1)."
+    if values.ndim > 2:
+        return " Flatten it; images need an encoder, which turns them into vectors first."
+    return ""
 
 
 def spell(key: Key) -> str:

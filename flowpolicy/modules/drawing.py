@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import torch
 from tensordict import NestedKey, TensorDictBase
 
+from flowpolicy.errors import require_floating
 from flowpolicy.modules.keys import BatchKeys
 from flowpolicy.paths.draws import Draw
 
@@ -22,6 +23,7 @@ def with_draws(
     like = batch.get(keys.observation, None)
     if not missing or like is None:  # a missing observation is refused where it is read
         return batch
+    require_floating("batch", str(keys.observation), like)
     batch = batch.copy()
     for key, draw in missing.items():
         value = draw.sample(

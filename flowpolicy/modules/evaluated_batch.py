@@ -10,7 +10,7 @@ import torch
 from tensordict import NestedKey, TensorDictBase
 from torch import Tensor, nn
 
-from flowpolicy.errors import ShapeError, require_last_dim
+from flowpolicy.errors import DtypeError, ShapeError, require_last_dim
 from flowpolicy.modules.actor import Actor
 from flowpolicy.modules.critic_ensemble import CriticEnsemble
 from flowpolicy.modules.density_actor import DensityActor, ModeActor
@@ -83,6 +83,8 @@ class EvaluatedBatch:
                 f"{owner}: {key!r} is empty, {list(value.shape)}; give at least one row."
             )
         require_last_dim(owner, str(key), value, last_dim)
+        if value.is_complex():
+            raise DtypeError(f"{owner}: {key!r} is {value.dtype}; real numbers are needed.")
         if value.shape[:-1] != self.batch_shape:  # it would broadcast without a word
             raise ShapeError(
                 f"{owner}: {key!r} must be {[*self.batch_shape, last_dim]} to go with "

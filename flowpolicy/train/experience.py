@@ -12,7 +12,8 @@ from torch import Tensor
 from torchrl.data import ReplayBuffer, TensorStorage
 
 from flowpolicy.data import Dataset
-from flowpolicy.errors import CheckpointError
+from flowpolicy.data.validation import check_transitions
+from flowpolicy.errors import CheckpointError, DataError
 
 _ROWS = 65_536
 """Rows that are copied at a time."""
@@ -85,7 +86,7 @@ class Experience(ABC):
         """Appends what :meth:`state` gave.
 
         Raises:
-            CheckpointError: The rows have other entries than the data.
+            CheckpointError: The rows have other entries than the data, or cannot be trained on.
         """
         if not state:
             return
@@ -93,11 +94,16 @@ class Experience(ABC):
         rows = like.expand(len(next(iter(state.values())))).clone()
         for name in like.keys(include_nested=True, leaves_only=True):
             saved = state.get(name if isinstance(name, str) else ".".join(name))
-            if saved is None or saved.shape != rows[name].shape:
+            if saved is None or saved.shape != rows[name].shape or saved.dtype != rows[name].dtype:
                 raise CheckpointError(
                     f"{origin}: its online transitions do not fit the data of the run at {name!r}"
                 )
             rows[name] = saved
+        entries = {name: rows[name] for name in self.dataset.entries()}
+        try:
+            check_transitions(f"{origin}, online transitions", entries)
+        except DataError as error:
+            raise CheckpointError(str(error)) from error
         self.append(rows)
 
     def _buffer(self, capacity: int) -> ReplayBuffer:

@@ -16,8 +16,8 @@ from torchrl.envs import EnvBase, StepCounter, TransformedEnv
 from flowpolicy import envs
 from flowpolicy.data import Dataset
 from flowpolicy.data.layout import Key
+from flowpolicy.data.validation import check_transitions
 from flowpolicy.envs.names import is_single_task
-from flowpolicy.errors import DataError
 from flowpolicy.modules import Actor
 from flowpolicy.train.online import Explore
 from flowpolicy.train.stages import as_batch, passed, stages_of
@@ -33,6 +33,8 @@ STEP_KEYS: tuple[Key, ...] = (
     ("next", "done"),
 )
 """What one environment step gives besides its ``episode``."""
+
+_AT_THE_ENVIRONMENT = "Look at what the environment returns there."
 
 
 @final
@@ -93,7 +95,8 @@ class Interaction:
             The rows ``[N]`` that are now complete, ``None`` if there are none.
 
         Raises:
-            DataError: The environment gave an observation or a reward that is not finite.
+            DataError: The environment gave what no transition is, such as a reward that is not
+                finite.
         """
         if self._collector is None:
             self._start()
@@ -101,12 +104,7 @@ class Interaction:
         frame = next(self._frames)
         self.steps += 1
         row = {key: frame[key] for key in STEP_KEYS}
-        for key in ("observation", ("next", "observation"), ("next", "reward")):
-            if not row[key].isfinite().all():
-                raise DataError(
-                    f"{self._env}: {key!r} is not finite at online step {self.steps}: "
-                    f"{row[key].flatten().tolist()}"
-                )
+        check_transitions(f"{self._env}, online step {self.steps}", row, _AT_THE_ENVIRONMENT)
         for key in ("observation", ("next", "observation")):
             row[key] = (row[key] - self._mean) / self._std
         row["episode"] = torch.full((1,), self.episode)

@@ -158,7 +158,7 @@ def test_refuses_what_are_no_single_steps():
     entries = transitions([3, 3])
     mixed = torch.tensor([0, 3, 1, 4, 2, 5])
     shuffled = Dataset({key: values[mixed] for key, values in entries.items()})
-    with pytest.raises(DataError, match="chunk: the rows of an episode of 'unnamed' do not lie"):
+    with pytest.raises(DataError, match="chunk of 'unnamed': the rows of an episode do not lie"):
         chunk(shuffled, 2, 0.9)
 
 

@@ -123,7 +123,9 @@ def test_refuses_shuffled_rows():
     entries = transitions([3, 3])
     mixed = torch.tensor([0, 3, 1, 4, 2, 5])
     shuffled = Dataset({key: values[mixed] for key, values in entries.items()})
-    with pytest.raises(DataError, match="rows of an episode of 'unnamed' do not lie next to each"):
+    with pytest.raises(
+        DataError, match="of 'unnamed': the rows of an episode do not lie next to each"
+    ):
         n_step(shuffled, 2, 0.9)
 
 

@@ -190,7 +190,7 @@ def test_what_is_not_finite_is_refused(data, monkeypatch):
     frame = next(interaction._frames).clone()
     frame["next", "observation"][0, 1] = float("nan")
     interaction._frames = iter([frame])
-    with pytest.raises(DataError, match=r"'observation'\) is not finite at online step 2"):
+    with pytest.raises(DataError, match=r", online step 2: \('next', 'observation'\): 1 of 1 rows"):
         interaction.step(policy_action)
     interaction.close()
 

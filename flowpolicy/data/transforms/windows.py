@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from flowpolicy.data.dataset import Dataset
+from flowpolicy.data.validation import check_order
 from flowpolicy.errors import ConfigError, DataError
 
 
@@ -18,7 +19,7 @@ def check_single_steps(transform: str, dataset: Dataset, discount: float) -> Non
 
     Raises:
         ConfigError: a discount outside (0, 1].
-        DataError: windows or chunks already, or an episode in several pieces.
+        DataError: windows or chunks already, or rows that are not in order.
     """
     if not 0 < discount <= 1:
         raise ConfigError(f"{transform}: discount must lie in (0, 1], got {discount!r}.")
@@ -29,11 +30,7 @@ def check_single_steps(transform: str, dataset: Dataset, discount: float) -> Non
             f"{transform}: {info.name!r} holds {windows} steps already. "
             "Start from the one-step data."
         )
-    if len(entries["episode"].unique()) != info.episodes:
-        raise DataError(
-            f"{transform}: the rows of an episode of {info.name!r} do not lie next to each "
-            "other. Sort the data by episode and time."
-        )
+    check_order(f"{transform} of {info.name!r}", entries)
 
 
 def longest_episode(dataset: Dataset) -> int:
