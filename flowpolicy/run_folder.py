@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 from collections.abc import Mapping
@@ -105,11 +106,12 @@ class RunFolder:
         return [RunFolder(p) for p in numbered] or [self]
 
     def read_evaluations(self) -> list[dict[str, str]]:
-        """The rows of ``eval.csv``; none before the first evaluation."""
-        if not self.evaluations.is_file():
-            return []
-        with self.evaluations.open(newline="") as file:
-            return list(csv.DictReader(file))
+        """The rows of ``eval.csv``; none before the first evaluation.
+
+        Raises:
+            ConfigError: It is no table.
+        """
+        return read_table(self.evaluations)[1] if self.evaluations.is_file() else []
 
     def write_json(self, name: str, value: Mapping[str, Any]) -> Path:
         """Writes a JSON file that is complete or absent."""
@@ -132,3 +134,27 @@ class RunFolder:
         if not isinstance(value, dict):
             raise ConfigError(f"{path} must hold a JSON object, got {type(value).__name__}")
         return value
+
+
+def read_table(path: Path) -> tuple[list[str], list[dict[str, str]]]:
+    """The columns and rows of a CSV file, without a last line that is not whole.
+
+    Raises:
+        ConfigError: It cannot be read, or a row has other columns than the header.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        whole = text[: text.rfind("\n") + 1]  # a run that was killed may have left half a line
+        table = csv.DictReader(io.StringIO(whole, newline=""))
+        columns, rows = list(table.fieldnames or ()), list(table)
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
+    except (ValueError, csv.Error) as error:
+        raise ConfigError(f"{path} is not a table: {error}") from error
+    for number, row in enumerate(rows, start=1):
+        if None in row or None in row.values():
+            raise ConfigError(
+                f"{path}: row {number} has not the {len(columns)} columns of the header; the file "
+                "was changed since it was written. Remove the row"
+            )
+    return columns, rows

@@ -10,6 +10,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from flowpolicy.agents import build, recipe_options
 from flowpolicy.data.locate import EMBEDDED
 from flowpolicy.errors import ConfigError, FlowPolicyError, unknown_name
@@ -126,7 +128,8 @@ class Suite:
                     run = own.get("run", {})
                     _refuse_unknown("key of run", run, {*_RUN, "embedded"})
                     config = self.config(env, method, seed=0)
-                    build(method, 3, 2, **config.recipe)
+                    with torch.device("meta"):  # whatever sizes it says, nothing is allocated
+                        build(method, 3, 2, **config.recipe)
                 except (FlowPolicyError, TypeError, AttributeError) as error:
                     raise ConfigError(f"{where}, {method}: {error}") from error
             _refuse_unknown(f"option of any method of {where}", table.get("shared", {}), known)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from pathlib import Path
 from flowpolicy.errors import ConfigError
 from flowpolicy.evaluate import wilson_interval
 from flowpolicy.results import OverSeeds, Point, read_points
-from flowpolicy.run_folder import RunFolder
+from flowpolicy.run_folder import RunFolder, read_table
 
 
 @dataclass(frozen=True)
@@ -71,12 +70,11 @@ def summarize(env: str, name: str, runs: Sequence[RunFolder]) -> Summary:
 def _times(metrics: Path) -> tuple[float, float]:
     """Seconds in updates, and milliseconds of one in the median row."""
     try:
-        with metrics.open(newline="") as file:
-            rows = [(int(row["step"]), float(row["rate"])) for row in csv.DictReader(file)]
+        rows = [(int(row["step"]), float(row["rate"])) for row in read_table(metrics)[1]]
         steps = [
             b - a for a, b in zip([0, *(s for s, _ in rows)], [s for s, _ in rows], strict=False)
         ]
         seconds = sum(n / rate for n, (_, rate) in zip(steps, rows, strict=True))
         return seconds, statistics.median(1000 / rate for _, rate in rows)
-    except (OSError, KeyError, ValueError, TypeError, ZeroDivisionError) as error:
+    except (KeyError, ValueError, ZeroDivisionError) as error:
         raise ConfigError(f"{metrics} cannot be read as metrics: {error}") from error

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from flowpolicy.agents import Agent, build
-from flowpolicy.errors import CheckpointError
+from flowpolicy.data.npz import read_npz
+from flowpolicy.errors import CheckpointError, DataError, FlowPolicyError
 from flowpolicy.modules.stacked import StackedLayerNorm, StackedLinear
 
 _PLACES = {
@@ -56,11 +56,12 @@ def load_jax_fql(path: str | os.PathLike[str]) -> Agent:
     try:
         kernel = arrays["modules_actor_onestep_flow/mlp/Dense_0/kernel"]
         act_dim = int(config["action_dim"])
+        hidden = _hidden(path, config, arrays)
         agent = build(
             "fql",
             kernel.shape[0] - act_dim,
             act_dim,
-            hidden=_hidden(config),
+            hidden=hidden,
             flow_steps=config["flow_steps"],
             critics=len(arrays["modules_critic/value_net/Dense_0/kernel"]),
             alpha=config["alpha"],
@@ -84,18 +85,26 @@ def load_jax_fql(path: str | os.PathLike[str]) -> Agent:
             f"{path}: no {error}, which a state-based FQL agent has. Export the run with "
             "examples/export_jax_fql.py."
         ) from error
+    except (TypeError, ValueError, IndexError) as error:
+        if isinstance(error, FlowPolicyError):
+            raise
+        raise CheckpointError(
+            f"{path}: its config or its arrays are not those of an FQL agent ({error}). Export the "
+            "run anew."
+        ) from error
     return agent
 
 
 def _read(path: Path) -> tuple[_Arrays, dict[str, Any]]:
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+        arrays = read_npz(path, None, texts=["config"])
         config: dict[str, Any] = json.loads(str(arrays.pop("config")))
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except (DataError, ValueError, KeyError) as error:
         raise CheckpointError(
             f"{path}: not an npz of examples/export_jax_fql.py ({type(error).__name__}: {error})."
         ) from error
+    if not isinstance(config, dict):
+        raise CheckpointError(f"{path}: its config must be a JSON object. Export the run anew.")
     if config.get("agent_name") != "fql" or config.get("encoder") is not None:
         raise CheckpointError(
             f"{path}: must be of a state-based FQL agent, got agent_name="
@@ -105,8 +114,8 @@ def _read(path: Path) -> tuple[_Arrays, dict[str, Any]]:
     return arrays, config
 
 
-def _hidden(config: Mapping[str, Any]) -> tuple[int, ...]:
-    """The sizes, where all networks share them as in the authors' runs."""
+def _hidden(path: Path, config: Mapping[str, Any], arrays: _Arrays) -> tuple[int, ...]:
+    """The sizes, where all networks share them as in the authors' runs and the arrays have them."""
     actor, critic = tuple(config["actor_hidden_dims"]), tuple(config["value_hidden_dims"])
     if actor != critic or config["actor_layer_norm"] or not config["layer_norm"]:
         raise CheckpointError(
@@ -115,6 +124,13 @@ def _hidden(config: Mapping[str, Any]) -> tuple[int, ...]:
             f"{config['actor_layer_norm']}, layer_norm={config['layer_norm']}. Build the agent "
             "from parts."
         )
+    for number, size in enumerate(actor):
+        name = f"modules_actor_onestep_flow/mlp/Dense_{number}/kernel"
+        if arrays[name].shape[-1] != size:  # before networks of the claimed sizes are made
+            raise CheckpointError(
+                f"{path}: {name} must have {size} columns to fit its config, got "
+                f"{list(arrays[name].shape)}. Export the run anew."
+            )
     return actor
 
 

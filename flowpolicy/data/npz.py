@@ -28,13 +28,25 @@ DAMAGE = (
     RuntimeError,  # encrypted, or (NotImplementedError) an unknown compression
     ValueError,
 )
+#: The kinds of dtypes that count, measure or say yes and no.
+NUMBERS = "biufc"
 REMEDY = "Delete the file and download or generate it again."
 
 
 def read_npz(
-    path: Path, required: Sequence[str], optional: Sequence[str] = ()
+    path: Path,
+    required: Sequence[str] | None,
+    optional: Sequence[str] = (),
+    *,
+    texts: Sequence[str] = (),
 ) -> dict[str, np.ndarray]:
     """The named arrays of a file.
+
+    Args:
+        path: the file.
+        required: names of arrays that it must hold; ``None`` reads all that it holds.
+        optional: names of arrays that are read where they are there.
+        texts: names of arrays that hold text in place of numbers.
 
     Raises:
         DataError: the file is not there, not an npz, damaged, lacks a required array, holds
@@ -43,6 +55,7 @@ def read_npz(
     try:
         with zipfile.ZipFile(path) as archive:
             members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+            required = list(members) if required is None else required
             missing = [key for key in required if key not in members]
             if missing:
                 raise DataError(
@@ -50,7 +63,10 @@ def read_npz(
                     f"A data set of OGBench has {', '.join(required)}. Check that this is one."
                 )
             wanted = [*required, *(key for key in optional if key in members)]
-            return {key: read_member(path, archive, members[key], key) for key in wanted}
+            return {
+                key: read_member(path, archive, members[key], key, "U" if key in texts else NUMBERS)
+                for key in wanted
+            }
     except DataError:
         raise
     except FileNotFoundError:
@@ -64,7 +80,7 @@ def read_npz(
 
 
 def read_member(
-    path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo, key: str
+    path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo, key: str, kinds: str = NUMBERS
 ) -> np.ndarray:
     """One array, after its header has been compared with the size of the file."""
     if member.file_size > MOST_COMPRESSION * max(member.compress_size, 1):
@@ -73,7 +89,7 @@ def read_member(
             f"{member.compress_size:,} compressed bytes can hold. {REMEDY}"
         )
     with archive.open(member) as stream:
-        shape, dtype = read_header(path, stream, key)
+        shape, dtype = read_header(path, stream, key, kinds)
         claimed = int(np.prod([int(n) for n in shape], dtype=object)) * dtype.itemsize
         present = member.file_size - stream.tell()
         if claimed != present:
@@ -86,7 +102,9 @@ def read_member(
     return array
 
 
-def read_header(path: Path, stream: IO[bytes], key: str) -> tuple[tuple[int, ...], np.dtype]:
+def read_header(
+    path: Path, stream: IO[bytes], key: str, kinds: str
+) -> tuple[tuple[int, ...], np.dtype]:
     """Shape and dtype of the array that follows; leaves the stream at its first byte."""
     try:
         version = np.lib.format.read_magic(stream)
@@ -98,9 +116,10 @@ def read_header(path: Path, stream: IO[bytes], key: str) -> tuple[tuple[int, ...
         shape, _, dtype = read(stream)
     except ValueError as error:
         raise DataError(f"{path}: {key} has a damaged header ({error}). {REMEDY}") from error
-    if dtype.hasobject or dtype.kind not in "biufc":
+    if dtype.hasobject or dtype.kind not in kinds:
+        wanted = "numbers" if kinds == NUMBERS else "text"
         raise DataError(
-            f"{path}: {key} has dtype {dtype}; an array of numbers is needed. "
+            f"{path}: {key} has dtype {dtype}; an array of {wanted} is needed. "
             "Arrays of objects run code when they are read, so they are never opened: write the "
             "file again with plain numbers."
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from safetensors.torch import save_file
 
 from flowpolicy.data.info import DatasetInfo
 from flowpolicy.data.layout import BLOCK_DTYPES, Column
+from flowpolicy.data.validation import FLAGS, REQUIRED
 from flowpolicy.errors import DataError
 
 if TYPE_CHECKING:
@@ -57,9 +59,15 @@ def open_saved(path: Path) -> Dataset:
             f"{path}: not a saved data set (format {metadata.get('format')!r}, expected "
             f"{FORMAT!r}). Files of other kinds go through Dataset.from_tensordict."
         )
-    columns = [column_from(record) for record in json.loads(metadata["columns"])]
+    try:
+        columns = [column_from(record) for record in json.loads(metadata["columns"])]
+        info = DatasetInfo.from_dict(json.loads(metadata["info"]))
+        require_described(columns, info, blocks)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise DataError(
+            f"{path}: its description is damaged ({error}). Write the file again with Dataset.save."
+        ) from error
     widths = {name: sum(c.width for c in columns if c.block == name) for name in blocks}
-    info = DatasetInfo.from_dict(json.loads(metadata["info"]))
     for name, block in blocks.items():
         expected = (info.transitions, widths[name])
         if block.dtype != BLOCK_DTYPES.get(name) or block.shape != expected:
@@ -68,6 +76,20 @@ def open_saved(path: Path) -> Dataset:
                 f"its description says ({list(expected)}). Write the file again with Dataset.save."
             )
     return Dataset.from_blocks(blocks, columns, info)
+
+
+def require_described(columns: Sequence[Column], info: DatasetInfo, blocks: Iterable[str]) -> None:
+    """Refuse columns that are not those of transitions, with a ``ValueError`` that says which."""
+    keys = [column.key for column in columns]
+    if missing := [key for key in (*REQUIRED, *FLAGS[:3], "episode") if key not in keys]:
+        raise ValueError(f"no column {missing[0]!r}")
+    if strange := {column.block for column in columns} ^ set(blocks):
+        raise ValueError(f"block {min(strange)!r} is not both described and there")
+    if len(set(keys)) != len(keys) or min(column.width for column in columns) < 1:
+        raise ValueError("columns that lie on each other")
+    widths = {column.key: column.width for column in columns}
+    if (widths["observation"], widths["action"]) != (info.obs_dim, info.act_dim):
+        raise ValueError("widths that contradict each other")
 
 
 def column_from(record: dict[str, object]) -> Column:

@@ -57,6 +57,7 @@ def read_points(run: RunFolder) -> dict[str, list[list[Point]]]:
         lines: dict[str, list[Point]] = {}
         for row in seed.read_evaluations():
             try:
+                actor = row["actor"]
                 point = Point(
                     int(row["step"]),
                     int(row["successes"]) if row["successes"] else None,
@@ -65,9 +66,11 @@ def read_points(run: RunFolder) -> dict[str, list[list[Point]]]:
                     float(row["return_std"]),
                     int(row.get("env_steps") or 0),
                 )
-            except (KeyError, ValueError, TypeError) as error:
+                if not 0 <= (point.successes or 0) <= point.episodes or not point.episodes:
+                    raise ValueError
+            except (KeyError, ValueError) as error:
                 raise ConfigError(f"{seed.evaluations} has a row that is not one: {row}") from error
-            lines.setdefault(row["actor"], []).append(point)
+            lines.setdefault(actor, []).append(point)
         for actor, line in lines.items():
             actors.setdefault(actor, []).append(line)
     if not actors:

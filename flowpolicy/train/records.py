@@ -13,6 +13,7 @@ from typing import Any
 from flowpolicy.checkpoint.durable import replace_durably
 from flowpolicy.errors import ConfigError
 from flowpolicy.evaluate import Evaluation
+from flowpolicy.run_folder import read_table
 
 EVALUATION_COLUMNS = (
     "step",
@@ -70,13 +71,18 @@ class CsvFile:
 
         Args:
             keep: Whether a row stays.
+
+        Raises:
+            ConfigError: The file is no such table.
         """
         if not self.path.exists():
             return []
-        text = self.path.read_text(encoding="utf-8")
-        table = csv.DictReader(text[: text.rfind("\n") + 1].splitlines())
-        rows = [row for row in table if keep(row)]
-        self._columns += [name for name in table.fieldnames or () if name not in self._columns]
+        columns, rows = read_table(self.path)
+        try:
+            rows = [row for row in rows if keep(row)]
+        except (KeyError, ValueError) as error:
+            raise ConfigError(f"{self.path} has a row that is not one: {error}") from error
+        self._columns += [name for name in columns if name not in self._columns]
         whole = io.StringIO(newline="")
         writer = csv.DictWriter(whole, self._columns)
         writer.writeheader()

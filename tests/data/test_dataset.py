@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -456,16 +457,20 @@ class TestSaved:
         path = tmp_path / "set.safetensors"
         dataset.save(path)
         blocks = load_file(path)
-        metadata = {
-            "format": "flowpolicy-dataset-1",
-            "columns": json.dumps([{"key": "observation", "block": "real", "width": 3, "flat": 0}]),
-            "info": json.dumps({"transitions": 15}),
-        }
-        save_file({"real": blocks["real"]}, path, metadata=metadata)
-        with pytest.raises(
-            DataError, match=r"block 'real' is torch.float32 \[15, 6\], .*\(\[15, 3\]\)"
+        columns = [asdict(column) for column in dataset.columns]
+        info = {**dataset.info.to_dict(), "obs_dim": 3}
+        for width, message in (
+            (2, r"its description is damaged \(widths that contradict each other\)\. Write the"),
+            (3, r"block 'real' is torch.float32 \[15, 6\], .*\(\[15, 7\]\)"),
+            (-3, r"its description is damaged \(columns that lie on each other\)"),
+            (None, r"its description is damaged \(no column 'observation'\)"),
         ):
-            Dataset.open(path)
+            columns[0]["width"] = width
+            kept = columns if width else columns[1:]
+            texts = {"columns": json.dumps(kept), "info": json.dumps(info)}
+            save_file(blocks, path, metadata={"format": "flowpolicy-dataset-1", **texts})
+            with pytest.raises(DataError, match=message):
+                Dataset.open(path)
 
 
 class TestInfo:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 from typing import Protocol
 
@@ -10,6 +9,8 @@ import numpy as np
 
 from flowpolicy.data.generate.columns import Columns
 from flowpolicy.data.generate.settings import Settings
+from flowpolicy.data.npz import read_npz
+from flowpolicy.errors import DataError
 
 SPLITS = ("train", "val")
 
@@ -64,10 +65,11 @@ def save_shard(path: Path, episode: Columns) -> None:
 def load_shard(path: Path, settings: Settings) -> Columns | None:
     """Read an episode back; None if it is absent, damaged or not of these settings."""
     try:
-        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            episode: Columns = {key: file[key] for key in file.files}
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError):
+        episode: Columns = read_npz(path, None)
+    except DataError:
         return None
-    if not episode or any(len(column) != settings.episode_length for column in episode.values()):
+    if not episode or any(
+        column.shape[:1] != (settings.episode_length,) for column in episode.values()
+    ):
         return None
     return episode
