@@ -1,0 +1,320 @@
+"""Files that run code when they are unpickled, put where the package reads: none of it runs."""
+
+from __future__ import annotations
+
+import ast
+import io
+import pickle
+import shutil
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from flowpolicy import benchmark, data
+from flowpolicy.checkpoint import Checkpoints, load_policy, read_directory
+from flowpolicy.cli import main
+from flowpolicy.data import Dataset
+from flowpolicy.data.generate.episodes import load_shard
+from flowpolicy.data.generate.settings import resolve
+from flowpolicy.data.names import DatasetName
+from flowpolicy.data.npz import read_npz
+from flowpolicy.data.ogbench import read_file
+from flowpolicy.data.saved import open_saved
+from flowpolicy.data.torchrl_dataset import OGBenchExperienceReplay
+from flowpolicy.errors import FlowPolicyError
+from flowpolicy.plot import learning_curve
+from flowpolicy.results import read_points
+from flowpolicy.run_folder import RunFolder
+from flowpolicy.train import TrainConfig, train
+from flowpolicy.train.records import CsvFile
+from tests.run.conftest import MAZE, tiny_agent
+from tests.run.test_fuzz import authors_run, data_set, saved_data, suite
+
+PACKAGE = Path(benchmark.__file__).parents[1]
+
+
+class Payload:
+    """Unpickling this makes the file ``ran``."""
+
+    def __init__(self, ran: Path) -> None:
+        self.ran = ran
+
+    def __reduce__(self):
+        return (Path.touch, (self.ran,))
+
+
+def npz(payload: Payload) -> bytes:
+    """Every array that some reader wants, with the payload in it."""
+    names = ("observations", "actions", "terminals", "qpos", "config")
+    written = io.BytesIO()
+    np.savez(written, **{name: np.array([payload], dtype=object) for name in names})
+    return written.getvalue()
+
+
+def saved_by_torch(payload: Payload) -> bytes:
+    written = io.BytesIO()
+    torch.save({"weights": payload}, written)
+    return written.getvalue()
+
+
+PLANTED: dict[str, Callable[[Payload], bytes]] = {
+    "a pickle": pickle.dumps,
+    "an old pickle": lambda payload: pickle.dumps(payload, protocol=0),
+    "a file of torch.save": saved_by_torch,
+    "an npz of objects": npz,
+}
+BESIDE = ("data.pkl", "prefetch.pkl", "other.pickle", ".metadata", "params.pkl")
+"""Names under which other libraries look for pickles."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A way to read files below a folder.
+
+    Attributes:
+        read: Reads them.
+        main: Those without which it cannot go on; the others it may do without, or mend.
+    """
+
+    read: Callable[[], object]
+    main: tuple[Path, ...]
+
+
+def checkpoint(folder: Path) -> Path:
+    run = RunFolder(folder / "run")
+    return run.checkpoints.path(run.checkpoints.steps()[-1])
+
+
+def of_checkpoint(read: Callable[[Path], object]) -> Callable[[Path], Reading]:
+    def build(folder: Path) -> Reading:
+        path = checkpoint(folder)
+        return Reading(lambda: read(path), tuple(path.iterdir()))
+
+    return build
+
+
+def of_run(read: Callable[[RunFolder], object], *names: str) -> Callable[[Path], Reading]:
+    def build(folder: Path) -> Reading:
+        run = RunFolder(folder / "run")
+        return Reading(lambda: read(run), tuple(run.path / name for name in names))
+
+    return build
+
+
+def of_data(read: Callable[[Path], object]) -> Callable[[Path], Reading]:
+    def build(folder: Path) -> Reading:
+        path = data_set(folder).path
+        return Reading(lambda: read(path), (path,))
+
+    return build
+
+
+def mapped(folder: Path) -> Reading:
+    root = data_set(folder).path.parent
+    OGBenchExperienceReplay(MAZE, root=root, memmap=True)
+    converted = root / "flowpolicy" / MAZE / "train-pre" / "dataset.safetensors"
+    return Reading(lambda: OGBenchExperienceReplay(MAZE, root=root, memmap=True), (converted,))
+
+
+def saved(read: Callable[[Path], object]) -> Callable[[Path], Reading]:
+    def build(folder: Path) -> Reading:
+        path = saved_data(folder).path
+        return Reading(lambda: read(path), (path,))
+
+    return build
+
+
+def checkpoints_of_python(read: Callable[[Checkpoints], object]) -> Callable[[Path], Reading]:
+    def build(folder: Path) -> Reading:
+        checkpoints = Checkpoints(folder / "checkpoints")
+        path = checkpoints.save(tiny_agent())
+        return Reading(lambda: read(checkpoints), tuple(path.iterdir()))
+
+    return build
+
+
+def shard(folder: Path) -> Reading:
+    def read() -> None:
+        if load_shard(path, resolve("pointmaze-medium-navigate", seed=0)) is None:
+            raise FlowPolicyError  # it is recorded again
+
+    path = folder / "train-000000.npz"
+    np.savez(path, observations=np.zeros((1001, 2)))
+    return Reading(read, (path,))
+
+
+def command(*words: str) -> Callable[[RunFolder], object]:
+    def run(folder: RunFolder) -> None:
+        if main([word.format(run=folder.path) for word in words]) != 0:
+            raise FlowPolicyError
+
+    return run
+
+
+def resumed(run: RunFolder) -> object:
+    config = TrainConfig.from_dict(run.config())
+    return train(config, run.path, resume=True, progress=False)
+
+
+def authors(folder: Path) -> Reading:
+    kind = authors_run(folder)
+    return Reading(kind.read, (kind.path,))
+
+
+def own_suite(folder: Path) -> Reading:
+    kind = suite(folder)
+    return Reading(kind.read, (kind.path,))
+
+
+#: By the public function or method that is given the path.
+READERS: dict[str, Callable[[Path], Reading]] = {
+    "checkpoint.directory.read_directory": of_checkpoint(read_directory),
+    "checkpoint.policy.load_policy": of_checkpoint(load_policy),
+    "checkpoint.store.Checkpoints": checkpoints_of_python(lambda c: c.load(tiny_agent(), 0)),
+    "checkpoint.jax_fql.load_jax_fql": authors,
+    "data.dataset.Dataset.open": saved(Dataset.open),
+    "data.saved.open_saved": saved(open_saved),
+    "data.ogbench.load": of_data(lambda path: data.load(MAZE, path.parent)),
+    "data.ogbench.read_file": of_data(
+        lambda path: read_file(path, DatasetName.parse(MAZE), "train", "pre")
+    ),
+    "data.npz.read_npz": of_data(lambda path: read_npz(path, ["observations"])),
+    "data.torchrl_dataset.OGBenchExperienceReplay": mapped,
+    "data.generate.episodes.load_shard": shard,
+    "benchmark.suite.Suite.read": own_suite,
+    "results.points.read_points": of_run(read_points, "eval.csv"),
+    "run_folder.RunFolder.open": of_run(
+        lambda run: RunFolder.open(run.path).config(), "config.json"
+    ),
+    "train.loop.train": of_run(resumed, "data.json"),
+    "train.records.CsvFile": of_run(
+        lambda run: CsvFile(run.metrics).trim(lambda row: int(row["step"]) > 0), "metrics.csv"
+    ),
+    "plot.curve.learning_curve": of_run(lambda run: learning_curve([run], run.curve), "eval.csv"),
+    "cli.evaluate.Options": of_run(
+        command("eval", "{run}", "--episodes", "1", "--max-steps", "2"), "config.json"
+    ),
+}
+
+#: Takes a path and reads no content of a file that others could have left there ...
+NOT_READING = """
+    checkpoint.directory.write_directory
+    checkpoint.durable.collect_leftovers checkpoint.durable.replace_durably
+    checkpoint.durable.sync_directory checkpoint.durable.write_durably
+    checkpoint.policy.runs_below checkpoint.policy.hint_at_runs
+    data.dataset.Dataset.save data.saved.save data.npz.sha256 data.npz.explain
+    data.generate.episodes.save_shard data.generate.episodes.shard_path
+    data.generate.workers.record_all data.generate.writer.publish
+    data.generate.writer.write_json data.generate.writer.write_npz
+    data.locate.fetch data.locate.find_file
+    benchmark.benchmark.claim benchmark.table.write_tables
+    plot.dots.dot_plot plot.maze.maze_picture plot.sensitivity.sensitivity_plot
+    plot.style.save_figure
+    run_folder.RunFolder.create run_folder.RunFolder.refuse_existing
+    train.records.TensorBoard
+"""
+#: ... or hands it to one of the readers, or is a part of one.
+HANDING_ON = """
+    data.npz.read_member data.npz.read_header data.origin.origin_of
+    data.generate.command.generate
+    benchmark.benchmark.repeat benchmark.benchmark.report benchmark.benchmark.run_benchmark
+    benchmark.cells.failed_cells benchmark.cells.finished_cells benchmark.cells.run_cells
+    benchmark.sensitivity.run_sensitivity benchmark.sensitivity.sensitivity_report
+    demo.run_demo
+    run_folder.RunFolder run_folder.read_table
+    train.processes.train_all train.run.Run train.seeds.folder_of_seeds train.seeds.train_seeds
+    train.together.train_together
+    cli.benchmark.Options cli.data.Options cli.demo.Options cli.plot.Options
+    cli.sensitivity.Options
+"""
+
+
+def takes_a_path(function: ast.FunctionDef) -> bool:
+    arguments = [*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs]
+    told = [ast.unparse(a.annotation) for a in arguments if a.annotation is not None]
+    return any("Path" in text for text in told)
+
+
+def public(name: str) -> bool:
+    return not name.startswith("_") or name == "__init__"
+
+
+def found() -> set[str]:
+    """Every public function, method and record of paths in the package."""
+    names = set()
+    for path in PACKAGE.rglob("*.py"):
+        tree = ast.parse(path.read_text())
+        if "from flowpolicy.paths.path import Path" in path.read_text() or "paths" in path.parts:
+            continue  # of probability
+        module = ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+        for node in tree.body:
+            if isinstance(node, ast.FunctionDef) and public(node.name) and takes_a_path(node):
+                names.add(f"{module}.{node.name}")
+            if not isinstance(node, ast.ClassDef) or not public(node.name):
+                continue
+            options = node.name == "Options"
+            for part in node.body:
+                if isinstance(part, ast.FunctionDef) and public(part.name) and takes_a_path(part):
+                    method = "" if part.name == "__init__" else f".{part.name}"
+                    names.add(f"{module}.{node.name}{method}")
+                field = isinstance(part, ast.AnnAssign) and "Path" in ast.unparse(part.annotation)
+                if field and (options or node.name == "RunFolder"):
+                    names.add(f"{module}.{node.name}")
+    return names
+
+
+def test_every_public_function_that_takes_a_path_is_listed() -> None:
+    harmless = {*NOT_READING.split(), *HANDING_ON.split()}
+    assert not harmless & set(READERS)
+    unlisted = found() - harmless - set(READERS)
+    assert not unlisted, f"plant a file for what reads, or say that these do not: {unlisted}"
+    assert harmless <= found()
+
+
+@pytest.fixture
+def folder(finished_run: RunFolder, tmp_path: Path) -> Path:
+    shutil.copytree(finished_run.path, tmp_path / "run", symlinks=True)
+    return tmp_path
+
+
+@pytest.mark.parametrize("plant", PLANTED.values(), ids=PLANTED)
+def test_the_payload_works(plant, tmp_path):
+    content = io.BytesIO(plant(Payload(tmp_path / "ran")))
+    try:
+        pickle.load(content)
+    except pickle.UnpicklingError:  # it lies in an archive
+        content.seek(0)
+        if plant is npz:
+            np.load(content, allow_pickle=True)["config"]
+        else:
+            torch.load(content, weights_only=False)
+    assert (tmp_path / "ran").exists()
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of older checkpoints
+@pytest.mark.parametrize("name", READERS)
+def test_no_planted_file_runs(name, folder, capsys):
+    reading = READERS[name](folder)
+    reading.read()
+    ran = folder / "ran"
+    for plant in PLANTED.values():
+        content = plant(Payload(ran))
+        for path in reading.main:
+            genuine = path.read_bytes()
+            path.write_bytes(content)
+            with pytest.raises(FlowPolicyError) as caught:
+                reading.read()
+            assert "pickle" not in str(caught.value)
+            path.write_bytes(genuine)
+        assert not ran.exists()
+    for beside in {path.parent for path in reading.main}:
+        for strange in BESIDE:
+            (beside / strange).write_bytes(pickle.dumps(Payload(ran)))
+    with suppress(FlowPolicyError):  # a checkpoint has nothing beside its manifest
+        reading.read()
+    assert not ran.exists()
