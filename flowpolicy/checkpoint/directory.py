@@ -33,7 +33,7 @@ def write_directory(path: str | os.PathLike[str], files: Mapping[str, bytes]) ->
         files: Contents by file name.
 
     Raises:
-        CheckpointError: ``path`` exists.
+        CheckpointError: ``path`` exists, or cannot be written, for instance on a full disk.
 
     Example:
         >>> import tempfile
@@ -46,18 +46,21 @@ def write_directory(path: str | os.PathLike[str], files: Mapping[str, bytes]) ->
         raise CheckpointError(
             f"checkpoint {path} exists already; a checkpoint is never overwritten, remove it first"
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
     staging = path.parent / f"{STAGING_PREFIX}{path.name}-{os.getpid()}-{secrets.token_hex(4)}"
-    staging.mkdir()
     try:
+        staging.mkdir(parents=True)
         for name, content in files.items():
             write_durably(staging / name, content)
         write_durably(staging / MANIFEST, _manifest(files))
         sync_directory(staging)
         staging.rename(path)
-    except BaseException:
-        shutil.rmtree(staging, ignore_errors=True)
-        raise
+    except OSError as error:
+        raise CheckpointError(
+            f"checkpoint {path} cannot be written ({error.strerror}); earlier ones are as they "
+            "were. Make room, then resume the run"
+        ) from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)  # it is gone where all went well
     sync_directory(path.parent)
     return path
 

@@ -27,8 +27,11 @@ def replace_durably(path: Path, content: bytes) -> Path:
         b'new'
     """
     staging = path.with_name(f"{STAGING_PREFIX}{path.name}")
-    write_durably(staging, content)
-    staging.replace(path)
+    try:
+        write_durably(staging, content)
+        staging.replace(path)
+    finally:
+        staging.unlink(missing_ok=True)  # it is gone where all went well
     sync_directory(path.parent)
     return path
 

@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 something broke, 2 the request cannot work as it is (one l
 
 from __future__ import annotations
 
+import errno
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -17,6 +18,9 @@ from flowpolicy.errors import FlowPolicyError, unknown_name
 from flowpolicy.evaluate import EvaluationError
 from flowpolicy.train import DivergedError, Stopped
 from flowpolicy.train.seeds import SeedError
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Errors of a full disk, an exhausted quota, and a file beyond its limit."""
 
 Command = Callable[[Sequence[str]], None]
 
@@ -79,7 +83,13 @@ def _dispatch(arguments: Sequence[str]) -> int:
     name, *rest = arguments
     if name not in COMMANDS:
         raise unknown_name("command", name, COMMANDS)
-    COMMANDS[name][0](rest)
+    try:
+        COMMANDS[name][0](rest)
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        where = error.filename or "a file"
+        raise FlowPolicyError(f"{where} cannot be written: {error.strerror}") from error
     return 0
 
 
