@@ -12,6 +12,7 @@ from tensordict import TensorDict
 from torch.testing import assert_close
 
 import flowpolicy as fp
+from flowpolicy.modules.evaluated_batch import EvaluatedBatch
 from tests.contracts.factories import OBS, Parts, build, cases, equal_trees, transitions, with_noise
 
 each_loss = pytest.mark.parametrize(("cls", "variant"), cases(fp.Loss))
@@ -226,6 +227,19 @@ def test_only_the_named_network_is_its_own_and_gets_gradient(cls, variant) -> No
             id, chain(*(g["params"] for g in torch.optim.SGD(loss.parameters()).param_groups))
         )
     )
+
+
+@each_loss
+def test_networks_that_are_trained_beside_it_get_no_gradient_from_it(cls, variant) -> None:
+    """Losses share what networks made of a batch, with gradient to all that some loss trains."""
+    loss, batch, parts = made(cls, variant)
+    every = [part for part in vars(parts).values() if isinstance(part, torch.nn.Module)]
+    evaluated = EvaluatedBatch(batch, loss.tensor_keys, live=every)
+    loss.evaluate(evaluated)[f"loss_{loss.name}"].backward()
+    own = {id(p) for p in loss.network.parameters()}
+    for name, parameter in parts.networks.named_parameters():
+        if id(parameter) not in own:
+            assert parameter.grad is None, name
 
 
 @each_loss
