@@ -148,15 +148,28 @@ def load_policy(
     loaded = _read(Path(run), step)
     origin = f"checkpoint {loaded.path}"
     agent = _agent(loaded, origin)
-    model = tensors_in(loaded.files, MODEL, origin)
-    require_same_layout(model, agent.state_dict(), origin)
-    agent.load_state_dict(model)
     preprocessing = tensors_in(loaded.files, PREPROCESSING, origin)
     horizon = loaded.config["recipe"]["options"].get("horizon", 1)
     policy = deployed_actor(agent, actor, preprocessing, horizon)
     policy.to(device)
     policy.eval().requires_grad_(requires_grad=False)
     return policy
+
+
+def load_agent(run: str | os.PathLike[str], *, step: int | None = None) -> Agent:
+    """Loads the agent of a run folder to look at: networks, targets and coefficients.
+
+    The optimizer and the noise start anew; :meth:`Checkpoints.load` goes on with a run.
+
+    Args:
+        run: As of :func:`load_policy`.
+        step: Likewise.
+
+    Raises:
+        CheckpointError: There is no intact checkpoint, or it does not say how to build its agent.
+    """
+    loaded = _read(Path(run), step)
+    return _agent(loaded, f"checkpoint {loaded.path}")
 
 
 def deployed_actor(
@@ -214,10 +227,15 @@ def _read(run: Path, step: Step) -> LoadedCheckpoint:
 
 
 def _agent(loaded: LoadedCheckpoint, origin: str) -> Agent:
+    """The agent that a checkpoint describes, with its weights."""
     spec: dict[str, Any] | None = loaded.config.get("recipe")
     if spec is None:
         raise CheckpointError(
             f"{origin} does not say how its agent is built (no 'recipe' in config.json); build the "
             "agent as it was trained and use Checkpoints(folder).load(agent)"
         )
-    return build(spec["agent"], spec["obs_dim"], spec["act_dim"], **spec["options"])
+    agent = build(spec["agent"], spec["obs_dim"], spec["act_dim"], **spec["options"])
+    model = tensors_in(loaded.files, MODEL, origin)
+    require_same_layout(model, agent.state_dict(), origin)
+    agent.load_state_dict(model)
+    return agent

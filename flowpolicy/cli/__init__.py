@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable, Sequence
 
 from flowpolicy.__about__ import __version__
-from flowpolicy.cli import benchmark, data, demo, evaluate, plot, sensitivity, train
+from flowpolicy.cli import benchmark, data, demo, doctor, evaluate, plot, sensitivity, train
 from flowpolicy.cli.console import complain, say
 from flowpolicy.errors import FlowPolicyError, unknown_name
 from flowpolicy.evaluate import EvaluationError
@@ -31,6 +31,7 @@ COMMANDS: dict[str, tuple[Command, str]] = {
     "benchmark": (benchmark.command, "compare the methods of a suite, run by run"),
     "sensitivity": (sensitivity.command, "draw success against a coefficient of one method"),
     "data": (data.command, "generate data sets on this machine"),
+    "doctor": (doctor.command, "say what is wrong with this machine, or with a run"),
     "demo": (
         demo.command,
         "train FQL on the point maze that comes with the package, with pictures",
@@ -69,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         complain("stopped", "by Ctrl-C")
         return 130
-    except SystemExit as request:  # the option parser has said what is wrong
+    except SystemExit as request:  # the option parser or the doctor has said what is wrong
         return request.code if isinstance(request.code, int) else 0
 
 

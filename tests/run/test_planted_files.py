@@ -17,6 +17,7 @@ import torch
 
 from flowpolicy import benchmark, data
 from flowpolicy.checkpoint import Checkpoints, load_policy, read_directory
+from flowpolicy.checkpoint.policy import load_agent
 from flowpolicy.cli import main
 from flowpolicy.data import Dataset
 from flowpolicy.data.generate.episodes import load_shard
@@ -26,6 +27,7 @@ from flowpolicy.data.npz import read_npz
 from flowpolicy.data.ogbench import read_file
 from flowpolicy.data.saved import open_saved
 from flowpolicy.data.torchrl_dataset import OGBenchExperienceReplay
+from flowpolicy.doctor import examine_run
 from flowpolicy.errors import FlowPolicyError
 from flowpolicy.plot import learning_curve
 from flowpolicy.results import read_points
@@ -161,6 +163,11 @@ def resumed(run: RunFolder) -> object:
     return train(config, run.path, resume=True, progress=False)
 
 
+def diagnosed(run: RunFolder) -> None:
+    if "error" in [finding.level for finding in examine_run(run)]:
+        raise FlowPolicyError
+
+
 def authors(folder: Path) -> Reading:
     kind = authors_run(folder)
     return Reading(kind.read, (kind.path,))
@@ -175,6 +182,7 @@ def own_suite(folder: Path) -> Reading:
 READERS: dict[str, Callable[[Path], Reading]] = {
     "checkpoint.directory.read_directory": of_checkpoint(read_directory),
     "checkpoint.policy.load_policy": of_checkpoint(load_policy),
+    "checkpoint.policy.load_agent": of_checkpoint(load_agent),
     "checkpoint.store.Checkpoints": checkpoints_of_python(lambda c: c.load(tiny_agent(), 0)),
     "checkpoint.jax_fql.load_jax_fql": authors,
     "data.dataset.Dataset.open": saved(Dataset.open),
@@ -196,6 +204,9 @@ READERS: dict[str, Callable[[Path], Reading]] = {
         lambda run: CsvFile(run.metrics).trim(lambda row: int(row["step"]) > 0), "metrics.csv"
     ),
     "plot.curve.learning_curve": of_run(lambda run: learning_curve([run], run.curve), "eval.csv"),
+    "doctor.examine_run": of_run(
+        diagnosed, "config.json", "checkpoints/step_00000020/model.safetensors"
+    ),
     "cli.evaluate.Options": of_run(
         command("eval", "{run}", "--episodes", "1", "--max-steps", "2"), "config.json"
     ),
@@ -217,6 +228,7 @@ NOT_READING = """
     plot.style.save_figure
     run_folder.RunFolder.create run_folder.RunFolder.refuse_existing
     train.records.TensorBoard
+    doctor.examine_machine doctor.hardware.disk
 """
 #: ... or hands it to one of the readers, or is a part of one.
 HANDING_ON = """
@@ -229,7 +241,8 @@ HANDING_ON = """
     run_folder.RunFolder run_folder.read_table
     train.processes.train_all train.run.Run train.seeds.folder_of_seeds train.seeds.train_seeds
     train.together.train_together
-    cli.benchmark.Options cli.data.Options cli.demo.Options cli.plot.Options
+    doctor.examined.examine
+    cli.doctor.Options cli.benchmark.Options cli.data.Options cli.demo.Options cli.plot.Options
     cli.sensitivity.Options
 """
 
@@ -251,7 +264,7 @@ def found() -> set[str]:
         tree = ast.parse(path.read_text())
         if "from flowpolicy.paths.path import Path" in path.read_text() or "paths" in path.parts:
             continue  # of probability
-        module = ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+        module = ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
         for node in tree.body:
             if isinstance(node, ast.FunctionDef) and public(node.name) and takes_a_path(node):
                 names.add(f"{module}.{node.name}")

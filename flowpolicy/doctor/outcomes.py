@@ -1,0 +1,86 @@
+"""What came out: checkpoints that can be read, and a policy better than its clone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from flowpolicy.checkpoint import read_directory
+from flowpolicy.checkpoint.durable import STAGING_PREFIX
+from flowpolicy.doctor.examined import EARLY, Examined
+from flowpolicy.doctor.finding import Finding
+from flowpolicy.errors import CheckpointError, ConfigError
+from flowpolicy.results import read_points
+
+
+def checkpoints_are_whole(run: Examined) -> Iterator[Finding]:
+    """Every checkpoint, byte by byte; and what a killed process left."""
+    checkpoints = run.folder.checkpoints
+    steps = checkpoints.steps()
+    if not steps:
+        yield Finding("note", "checkpoints", "there is none yet")
+        return
+    damaged = []
+    for step in steps:
+        try:
+            read_directory(checkpoints.path(step))
+        except CheckpointError as error:
+            damaged.append(step)
+            newest = step == steps[-1]
+            yield Finding(
+                "error" if newest else "warning",
+                "checkpoints",
+                str(error),
+                "remove it, or copy it anew from where it is whole; loading takes the newest that "
+                "is intact",
+            )
+    whole = [step for step in steps if step not in damaged]
+    if whole:
+        told = ", ".join(f"{step:,}" for step in whole)
+        yield Finding("ok", "checkpoints", f"intact at update {told}")
+    left = [p.name for p in checkpoints.root.glob(f"{STAGING_PREFIX}*")]
+    if left:
+        yield Finding(
+            "note",
+            "checkpoints",
+            f"{len(left)} unfinished, as a process leaves that is killed while it saves: {left[0]}",
+            "remove them if no process trains here",
+        )
+
+
+def policy_beats_its_clone(run: Examined) -> Iterator[Finding]:
+    """The last evaluation of the policy, against that of the clone."""
+    try:
+        actors = read_points(run.folder)
+    except ConfigError as error:
+        yield Finding("note", "evaluation", str(error))
+        return
+    last = {name: seeds[0][-1] for name, seeds in actors.items()}
+    for name, point in last.items():
+        clone = last.get("flow")
+        if name != "policy" or clone is None or clone.step != point.step or point.step < EARLY:
+            continue
+        unit = "" if point.successes is None else " %"
+        low, high = point.band
+        worst, best = clone.band
+        told = (
+            f"{point.value:.4g}{unit} ({low:.4g} to {high:.4g}) at update {point.step:,}, its "
+            f"clone {clone.value:.4g}{unit} ({worst:.4g} to {best:.4g})"
+        )
+        if high < worst:
+            yield Finding(
+                "warning",
+                name,
+                f"{told}: learning from values made it worse",
+                "hold it closer to the clone (smaller spread, larger alpha); look at the values",
+            )
+        else:
+            yield Finding("ok", name, told)
+    points = [p for p in actors.get("policy", [[]])[0] if p.successes is not None]
+    if points and points[-1].step >= EARLY and not any(p.successes for p in points):
+        yield Finding(
+            "note",
+            "policy",
+            f"no success in {sum(p.episodes for p in points)} episodes so far",
+            "is the budget near the paper's? Manipulation takes hundreds of thousands of updates; "
+            "docs/results tells what a few thousand do",
+        )
