@@ -87,6 +87,11 @@ class RunFolder:
         return self.path / "curve.png"
 
     @property
+    def bad_batch(self) -> Path:
+        """The batch at which a run gave up, because its numbers were not finite."""
+        return self.path / "bad_batch.safetensors"
+
+    @property
     def checkpoints(self) -> Checkpoints:
         """The run's checkpoints."""
         return Checkpoints(self.path / "checkpoints")

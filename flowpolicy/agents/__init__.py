@@ -6,6 +6,7 @@ from flowpolicy.agents.agent import Agent as Agent
 from flowpolicy.agents.agent_stack import AgentStack as AgentStack
 from flowpolicy.agents.blend import Blend as Blend
 from flowpolicy.agents.captured_update import CapturedUpdate as CapturedUpdate
+from flowpolicy.agents.diagnosis import first_not_finite as first_not_finite
 from flowpolicy.agents.noise_source import NoiseSource as NoiseSource
 from flowpolicy.agents.parameter_groups import ParameterGroups as ParameterGroups
 from flowpolicy.agents.presets import preset as preset

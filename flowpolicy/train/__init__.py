@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from flowpolicy.train.config import TrainConfig
+from flowpolicy.train.divergence import DivergedError
 from flowpolicy.train.loop import train
 from flowpolicy.train.online import ONLINE_PROTOCOLS, OnlineProtocol
-from flowpolicy.train.run import DivergedError
 from flowpolicy.train.seeds import train_seeds
 from flowpolicy.train.stop import Stopped
 from flowpolicy.train.together import train_together

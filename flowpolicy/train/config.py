@@ -51,6 +51,8 @@ class TrainConfig:
         keep_checkpoints: How many of the newest checkpoints stay.
         keep_best: Keep the checkpoint of the best evaluation, too: by success or, where there is
             none, mean return of the first of ``eval_actors``.
+        max_skips: So many updates in a row that are skipped, because a loss or the gradient is not
+            finite, stop the run; noticed where a row of ``metrics.csv`` is due.
         device: ``cpu``, ``cuda``, ``cuda:1``, ...
         threads: Threads of PyTorch on the CPU; ``None`` leaves them as they are. The same
             number is part of what makes a run repeatable bit by bit.
@@ -89,6 +91,7 @@ class TrainConfig:
     checkpoint_every: int = 10_000
     keep_checkpoints: int = 3
     keep_best: bool = True
+    max_skips: int = 10
     device: str = "cpu"
     threads: int | None = None
     compile: str = "auto"
@@ -234,6 +237,7 @@ _LEAST = {
     "log_every": 1,
     "checkpoint_every": 0,
     "keep_checkpoints": 1,
+    "max_skips": 1,
     "threads": 1,
 }
 

@@ -60,7 +60,9 @@ def train(
             set, the device or one of the actors does not.
         CheckpointError: There is no intact checkpoint to go on from.
         DataError: The data, or what the environment gives, cannot be used.
-        DivergedError: A loss is not finite; names it and the last good checkpoint.
+        DivergedError: ``config.max_skips`` updates in a row were skipped, or all, because a loss or
+            the gradient was not finite; names the first tensor that was not and the last good
+            checkpoint. The batch is saved as ``bad_batch.safetensors``.
         Stopped: SIGINT or SIGTERM came; the state is saved if there was an update.
 
     Example:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import time
 from collections.abc import Collection, Mapping
@@ -16,12 +15,13 @@ from flowpolicy.checkpoint.agent_files import ONLINE
 from flowpolicy.checkpoint.contents import tensors_in
 from flowpolicy.checkpoint.policy import deployed_actor
 from flowpolicy.data import Dataset
-from flowpolicy.errors import FlowPolicyError, unknown_name
+from flowpolicy.errors import unknown_name
 from flowpolicy.evaluate import evaluate, protocol
 from flowpolicy.plot import learning_curve
 from flowpolicy.run_folder import RunFolder
 from flowpolicy.train.best import best_step
 from flowpolicy.train.config import TrainConfig
+from flowpolicy.train.divergence import SkipWatch
 from flowpolicy.train.interaction import Interaction
 from flowpolicy.train.online import ONLINE_PROTOCOLS
 from flowpolicy.train.phases import OfflinePhase, OnlinePhase, Phase
@@ -37,10 +37,6 @@ from flowpolicy.train.stop import StopRequest
 from flowpolicy.train.streams import stream_seed
 from flowpolicy.train.task import seeded_agent
 from flowpolicy.train.versions import versions
-
-
-class DivergedError(FlowPolicyError, ArithmeticError):
-    """A loss is no longer a finite number."""
 
 
 class Run:
@@ -103,11 +99,13 @@ class Run:
         self.metrics = CsvFile(self.folder.metrics)
         self.evaluations = CsvFile(self.folder.evaluations, EVALUATION_COLUMNS)
         self.tensorboard = TensorBoard(self.folder.path, enabled=config.tensorboard)
+        self.skips = SkipWatch(self.agent, self.folder, config.max_skips)
         self.turns = config.offline_steps + config.online_steps
         label = f"{config.agent} seed {config.seed}"
         self.progress = Progress(label, self.turns, position=line, visible=progress)
         self.started = self.clock = time.perf_counter()
         self.turn = self.logged_turn = self.logged_step = 0
+        self.batch: TensorDict | None = None
         self.phase: Phase = OfflinePhase(self.dataset, self.generators["batches"])
         self.evaluates_first = config.eval_at_start
 
@@ -152,7 +150,8 @@ class Run:
         """Begins a turn; the batch to update with, or ``None`` where the turn has no update."""
         if self.turn >= self.config.offline_steps:
             self.phase = self.online
-        return self.phase.batch(self.config.batch_size) if self.phase.advance() else None
+        self.batch = self.phase.batch(self.config.batch_size) if self.phase.advance() else None
+        return self.batch
 
     def end_turn(self, metrics: TensorDictBase | None) -> None:
         """Ends a turn with the metrics of its update: writes, evaluates and saves what is due."""
@@ -208,7 +207,7 @@ class Run:
         return f"resumed at {here}"
 
     def log(self, metrics: TensorDictBase) -> None:
-        """Reads the metrics of the latest update, refuses a loss that is not finite."""
+        """Reads the metrics of the latest update."""
         step, env_steps = self.here
         names = sorted(metrics.keys(), key=lambda name: (not name.startswith("loss"), name))
         values = torch.stack([metrics[name].float().mean() for name in names]).tolist()
@@ -221,9 +220,8 @@ class Run:
         timing = {"seconds": round(time.perf_counter() - self.started, 3), "rate": round(rate, 2)}
         self.metrics.append({"step": step, "env_steps": env_steps, **timing, **row})
         self.tensorboard.log("train", {"updates_per_second": rate, **row}, step)
-        bad = [name for name, value in row.items() if not math.isfinite(value)]
-        if any(name.startswith("loss") for name in bad):
-            self._diverged(bad)
+        if self.batch is not None:
+            self.skips.look(row, self.batch, ends=self.finished)
 
     def evaluate(self) -> None:
         """Runs the episodes of every wanted actor."""
@@ -273,18 +271,6 @@ class Run:
         self.phase.close()
         self.progress.close()
         self.tensorboard.close()
-
-    def _diverged(self, bad: list[str]) -> None:
-        steps = self.checkpoints.steps()
-        good = (
-            f"the last good checkpoint is {self.checkpoints.path(steps[-1])}"
-            if steps
-            else "no checkpoint had been written"
-        )
-        raise DivergedError(
-            f"{', '.join(bad)} not finite at update {self.agent.step}; {good}. Look at "
-            f"{self.folder.metrics}, and try a lower learning rate"
-        )
 
 
 def _headline(row: dict[str, float]) -> dict[str, float]:

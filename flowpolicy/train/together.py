@@ -50,7 +50,7 @@ def train_together(
     Raises:
         ConfigError: The folder exists, the device does not, seeds are missing or repeated, or there
             are online steps.
-        DivergedError: A loss of one of the seeds is not finite.
+        DivergedError: Too many updates of one of the seeds were skipped, see ``train``.
         Stopped: SIGINT or SIGTERM came; every seed is saved.
     """
     require_seeds(seeds)

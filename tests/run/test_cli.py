@@ -418,4 +418,5 @@ def test_a_diverged_run_ends_in_1(capsys, monkeypatch):
 
     monkeypatch.setattr(Agent, "update", poisoned(1))
     assert main(["train", "fql", "--env", MAZE, "--out", "r", *QUICK]) == 1
-    assert "error: loss_flow not finite at update 10" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "error: the latest 10 updates up to update 10 were skipped" in error

@@ -5,11 +5,14 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import math
+import re
 import sys
 from functools import partial, partialmethod
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from tensordict import TensorDict
 from torch._dynamo.exc import TorchDynamoException
 
@@ -231,32 +234,73 @@ def test_an_unknown_environment_is_refused_before_a_folder_is_made(out):
     assert not out.exists()
 
 
-def poisoned(at):
+def poisoned(at, upto=math.inf):
+    """An update whose batches have an action that is not a number."""
     update = Agent.update
 
     def replacement(agent: Agent, batch: TensorDict) -> TensorDict:
-        metrics = update(agent, batch)
-        if agent.step >= at:
-            metrics["loss_flow"] = torch.tensor(float("nan"))
-        return metrics
+        if at <= agent.step + 1 <= upto:
+            batch["action"][3] = math.nan
+        return update(agent, batch)
 
     return replacement
 
 
-def test_a_loss_that_is_not_finite_stops_the_run(out, monkeypatch):
+def test_updates_that_are_skipped_one_after_the_other_stop_the_run(out, monkeypatch):
+    """With the batch and what was wrong with it."""
     monkeypatch.setattr(Agent, "update", poisoned(12))
-    with pytest.raises(
-        DivergedError, match="loss_flow not finite at update 15; the last good .*step_00000010"
+    with (
+        pytest.raises(DivergedError) as error,
+        pytest.warns(UserWarning, match="4 of 15, the latest 4 among them, up to update 15"),
     ):
-        train(TINY, out, progress=False)
+        train(TINY.replace(offline_steps=40, max_skips=5), out, progress=False)
+    assert re.match(
+        r"the latest 9 updates up to update 20 were skipped, because a loss or the gradient was "
+        r"not finite: the entry 'action' of the batch is nan in row 3\. The batch is in .*/"
+        r"bad_batch\.safetensors; the last good checkpoint is .*step_00000010\. Look at",
+        str(error.value),
+    )
     assert Checkpoints(out / "checkpoints").steps() == [10]
-    assert rows(out / "metrics.csv")[-1]["loss_flow"] == "nan"
+    table = rows(out / "metrics.csv")
+    assert [float(row["skipped"]) for row in table] == [0, 0, 4, 9]
+    assert table[-1]["loss_flow"] == table[-1]["grad_norm"] == "nan"
+    batch = load_file(out / "bad_batch.safetensors")
+    assert batch["action"][3].isnan().all()
+    assert batch["next.reward"].shape == (TINY.batch_size, 1)
 
 
 def test_without_a_checkpoint_it_says_so(out, monkeypatch):
     monkeypatch.setattr(Agent, "update", poisoned(1))
-    with pytest.raises(DivergedError, match="no checkpoint had been written"):
-        train(TINY.replace(eval_every=0), out, progress=False)
+    with (
+        pytest.raises(DivergedError, match="no checkpoint had been written"),
+        pytest.warns(UserWarning, match="5 of 5"),
+    ):
+        train(TINY.replace(eval_every=0, checkpoint_every=0), out, progress=False)
+
+
+def test_a_run_that_never_learned_anything_fails_however_short(out, monkeypatch):
+    monkeypatch.setattr(Agent, "update", poisoned(1))
+    config = TINY.replace(offline_steps=3, eval_every=0, checkpoint_every=0)
+    with pytest.raises(DivergedError, match="the latest 3 updates up to update 3"):
+        train(config, out, progress=False)
+
+
+def test_a_single_skipped_update_is_warned_of_once(out, monkeypatch):
+    monkeypatch.setattr(Agent, "update", poisoned(3, 3))
+    config = TINY.replace(eval_every=0, checkpoint_every=0)
+    with pytest.warns(UserWarning, match="not finite: 1 of 5 up to update 5; see") as caught:
+        train(config, out, progress=False)
+    assert len(caught) == 1
+    assert {row["skipped"] for row in rows(out / "metrics.csv")} == {"1.0"}
+    assert not (out / "bad_batch.safetensors").exists()
+
+
+def test_a_skipped_update_at_the_very_end_does_not_go_unnoticed(out, monkeypatch):
+    monkeypatch.setattr(Agent, "update", poisoned(TINY.offline_steps))
+    config = TINY.replace(eval_every=0, checkpoint_every=0)
+    with pytest.warns(UserWarning, match="1 of 20, the latest 1 among them, up to update 20"):
+        train(config, out, progress=False)
+    assert Checkpoints(out / "checkpoints").steps() == [TINY.offline_steps]
 
 
 def test_metrics_are_read_only_now_and_then(out, monkeypatch):
