@@ -118,6 +118,11 @@ class RunFolder:
         """
         return read_table(self.evaluations)[1] if self.evaluations.is_file() else []
 
+    def forget_tables(self) -> None:
+        """Removes the tables of a run that begins anew."""
+        for table in (self.metrics, self.evaluations):
+            table.unlink(missing_ok=True)
+
     def write_json(self, name: str, value: Mapping[str, Any]) -> Path:
         """Writes a JSON file that is complete or absent."""
         text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"

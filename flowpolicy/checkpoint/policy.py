@@ -156,7 +156,7 @@ def load_policy(
     return policy
 
 
-def load_agent(run: str | os.PathLike[str], *, step: int | None = None) -> Agent:
+def load_agent(run: str | os.PathLike[str], *, step: Step = None) -> Agent:
     """Loads the agent of a run folder to look at: networks, targets and coefficients.
 
     The optimizer and the noise start anew; :meth:`Checkpoints.load` goes on with a run.

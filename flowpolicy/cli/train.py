@@ -36,6 +36,11 @@ _HERE = {
         False,
         "with --seeds: train all of them as one program in this process, in place of --jobs",
     ),
+    "resume": (
+        Literal["auto"] | None,
+        None,
+        "auto: go on with the run in --out, or begin it where there is none",
+    ),
     "preset": (bool, False, "start from the published options of this agent on this environment"),
     "config": (Path | None, None, "start from the config.json of an earlier run"),
 }
@@ -73,12 +78,16 @@ def command(arguments: Sequence[str]) -> None:
     )
     config = _config(agent, options)
     out = options.out or Path(f"runs/{agent}-{config.env}-{time.strftime('%Y%m%d-%H%M%S')}")
+    if options.resume and options.out is None:
+        raise ConfigError("--resume auto needs --out, the folder to go on in")
+    resume: Literal[False, "auto"] = "auto" if options.resume else False
     if options.together:
-        folder = train_together(config, options.seeds, out, announce=say)
+        folder = train_together(config, options.seeds, out, resume=resume, announce=say)
     elif options.seeds:
-        folder = train_seeds(config, options.seeds, out, jobs=options.jobs, announce=say)
+        jobs = options.jobs
+        folder = train_seeds(config, options.seeds, out, jobs=jobs, resume=resume, announce=say)
     else:
-        folder = train(config, out, announce=say)
+        folder = train(config, out, resume=resume, announce=say)
     _report(folder)
 
 
@@ -222,7 +231,8 @@ def _summary(documented: Any) -> str:
 
 def _list_agents() -> None:
     say("usage: flowpolicy train <agent> --env <id> [options]")
-    say("       flowpolicy train --resume <run folder>", "")
+    say("       flowpolicy train --resume <run folder>")
+    say("       flowpolicy train <agent> --env <id> --out <folder> --resume auto", "")
     width = max(map(len, agents.RECIPES))
     for name in sorted(agents.RECIPES):
         say(f"  {name:<{width}} {_summary(agents.RECIPES[name])}")

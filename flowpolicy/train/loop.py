@@ -10,6 +10,7 @@ from flowpolicy.checkpoint.device import require_device
 from flowpolicy.data import Dataset
 from flowpolicy.errors import require_installed
 from flowpolicy.run_folder import RunFolder
+from flowpolicy.train.claim import Resume, finished_already
 from flowpolicy.train.compilation import compile_where_it_pays, example_batch
 from flowpolicy.train.config import TrainConfig
 from flowpolicy.train.resume import require_same_run
@@ -23,7 +24,7 @@ def train(
     out: str | os.PathLike[str],
     *,
     dataset: Dataset | None = None,
-    resume: bool = False,
+    resume: Resume = False,
     progress: bool = True,
     position: int = 0,
     announce: Callable[[str], None] | None = None,
@@ -50,6 +51,8 @@ def train(
             The bounds of its actions become part of the saved policy, see
             :meth:`~flowpolicy.checkpoint.DeployedPolicy.environment_action`.
         resume: Go on with the run in ``out``, which must be one of ``config`` on the same data.
+            ``"auto"`` begins it where there is no folder, or no checkpoint in it, and does nothing
+            where it is finished: the same call again is all that a killed run needs.
         progress: Show a progress bar.
         position: Line of the bar, where several runs share a terminal.
         announce: Called with one line about the data before the first update, and with one about
@@ -70,13 +73,17 @@ def train(
         >>> folder = train(config, "runs/cube")  # doctest: +SKIP
     """
     # What would be missed only at the end should not come to light after hours.
-    if resume:
+    say = announce or (lambda _: None)
+    if resume == "auto":
+        if finished_already(out, config):
+            say(f"{out} is finished: there is nothing to do")
+            return RunFolder.open(out)
+    elif resume:
         require_same_run(RunFolder.open(out), config)
     else:
         RunFolder.refuse_existing(out)
     require_device(config.device)
     require_installed("train", "matplotlib", extra="cli")
-    say = announce or (lambda _: None)
     with StopRequest() as stop:
         data = prepare(config, dataset)
         stop.raise_if_requested()
@@ -86,7 +93,7 @@ def train(
             batch = example_batch(run.dataset, config.batch_size)
             for line in compile_where_it_pays(run.agent, batch, config):
                 say(line)
-            if resume:
+            if run.resumes:
                 say(run.restore())
             run.begin()
             while not run.finished:

@@ -15,6 +15,7 @@ from typing import Any
 
 from flowpolicy.errors import ConfigError, FlowPolicyError
 from flowpolicy.run_folder import RunFolder
+from flowpolicy.train.claim import Resume
 from flowpolicy.train.config import TrainConfig
 from flowpolicy.train.loop import train
 from flowpolicy.train.stop import Stopped, StopRequest
@@ -26,6 +27,7 @@ def train_all(
     jobs: int = 2,
     progress: bool = True,
     announce: Callable[[str], None] | None = None,
+    resume: Resume = False,
     ended: Callable[[Path, str | None], None] | None = None,
 ) -> dict[Path, str]:
     """Trains every run into the folder that it stands for, ``jobs`` at a time, in their order.
@@ -38,6 +40,7 @@ def train_all(
         jobs: How many processes run at a time.
         progress: Show a progress bar for each.
         announce: Called with one line about the data, once for all runs that would say the same.
+        resume: Whether to go on with runs, as in :func:`~flowpolicy.train.train`.
         ended: Called after each run with its folder and why it failed; ``None`` if it did not.
 
     Returns:
@@ -59,7 +62,9 @@ def train_all(
             while waiting or running:
                 while waiting and free_lines and not stop.requested:
                     out = waiting.pop(0)
-                    job = _start(runs[out], out, free_lines.pop(0), progress=progress)
+                    job = _start(
+                        runs[out], out, free_lines.pop(0), progress=progress, resume=resume
+                    )
                     running[job.process.sentinel] = job
                 sentinels = wait(list(running), timeout=0.2)
                 _pass_on(running.values(), told, announce)
@@ -127,11 +132,11 @@ def _pass_on(
             announce(text)
 
 
-def _start(config: TrainConfig, out: Path, line: int, *, progress: bool) -> _Job:
+def _start(config: TrainConfig, out: Path, line: int, *, progress: bool, resume: Resume) -> _Job:
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe(duplex=False)
     single = config.replace(threads=config.threads or 1)
-    arguments = (single.to_dict(), out, line if progress else None, there)
+    arguments = (single.to_dict(), out, line if progress else None, resume, there)
     process = context.Process(target=_train_one, args=arguments)
     process.start()
     there.close()
@@ -148,7 +153,11 @@ def _stop(running: dict[Any, _Job]) -> None:
 
 
 def _train_one(
-    config: dict[str, Any], out: Path, line: int | None, parent: Connection[Any, Any]
+    config: dict[str, Any],
+    out: Path,
+    line: int | None,
+    resume: Resume,
+    parent: Connection[Any, Any],
 ) -> None:
     # A terminal sends Ctrl-C to every process; the parent passes it on once, as SIGTERM.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -160,6 +169,7 @@ def _train_one(
         train(
             TrainConfig.from_dict(config),
             out,
+            resume=resume,
             progress=line is not None,
             position=line or 0,
             announce=lambda text: parent.send(("data", text)),

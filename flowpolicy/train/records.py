@@ -122,8 +122,22 @@ class TensorBoard:
             if isinstance(value, int | float):
                 self._logger.log_scalar(f"{group}/{name}", float(value), step=step)
 
-    def close(self) -> None:
+    def forget_after(self, step: int) -> None:
+        """Hides the events of later steps, of a process before this one, from TensorBoard."""
+        if self._logger is None:
+            return
+        from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+
+        start = SessionLog(status=SessionLog.START)
+        self._logger.experiment.file_writer.add_event(Event(step=step + 1, session_log=start))
+
+    def flush(self) -> None:
         """Writes out what is buffered."""
+        if self._logger is not None:
+            self._logger.experiment.flush()
+
+    def close(self) -> None:
+        """Writes out what is buffered, and ends."""
         if self._logger is not None:
             self._logger.experiment.close()
 

@@ -56,10 +56,19 @@ def require_same_run(folder: RunFolder, config: TrainConfig) -> None:
     if "seeds" in saved:
         seeds = ", ".join(str(seed.path) for seed in folder.seeds())
         raise ConfigError(f"{folder.path} holds several runs; resume each by itself: {seeds}")
-    if changed := TrainConfig.from_dict(saved).difference(config):
-        name, before, now = changed
+    require_same_settings(folder, TrainConfig.from_dict(saved), config)
+
+
+def require_same_settings(folder: RunFolder, before: TrainConfig, config: TrainConfig) -> None:
+    """Refuses to go on with other settings.
+
+    Raises:
+        ConfigError: Names the first one that differs.
+    """
+    if changed := before.difference(config):
+        name, then, now = changed
         raise ConfigError(
-            f"{folder.path} is a run with {name} {before!r}, not {now!r}; resume it with the "
+            f"{folder.path} is a run with {name} {then!r}, not {now!r}; resume it with the "
             "configuration that it has"
         )
 

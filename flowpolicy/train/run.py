@@ -11,7 +11,7 @@ import torch
 from tensordict import TensorDict, TensorDictBase
 from torch import Tensor
 
-from flowpolicy.checkpoint.agent_files import ONLINE
+from flowpolicy.checkpoint.agent_files import ONLINE, agent_from_files
 from flowpolicy.checkpoint.contents import tensors_in
 from flowpolicy.checkpoint.policy import deployed_actor
 from flowpolicy.data import Dataset
@@ -20,6 +20,7 @@ from flowpolicy.evaluate import evaluate, protocol
 from flowpolicy.plot import learning_curve
 from flowpolicy.run_folder import RunFolder
 from flowpolicy.train.best import best_step
+from flowpolicy.train.claim import Resume, claim
 from flowpolicy.train.config import TrainConfig
 from flowpolicy.train.divergence import SkipWatch
 from flowpolicy.train.interaction import Interaction
@@ -31,6 +32,7 @@ from flowpolicy.train.resume import (
     Position,
     require_same_data,
     require_same_data_in,
+    require_same_run,
     warn_of_other_bits,
 )
 from flowpolicy.train.stop import StopRequest
@@ -50,7 +52,7 @@ class Run:
         out: Its folder.
         stop: What asks it to stop.
         data: The data set, and how its observations are preprocessed.
-        resume: Whether the folder is there and holds what to go on from.
+        resume: Whether to go on with the run in the folder.
         progress: Show a progress bar.
         line: Line of the bar.
     """
@@ -62,7 +64,7 @@ class Run:
         stop: StopRequest,
         data: tuple[Dataset, Mapping[str, Tensor]],
         *,
-        resume: bool,
+        resume: Resume,
         progress: bool,
         line: int,
     ) -> None:
@@ -85,12 +87,17 @@ class Run:
             # Not the numbers that choose the batches: warm-up actions would repeat in them.
             behaviour = stream_seed(config.seed, "behaviour")
             self.generators["behaviour"] = torch.Generator(device).manual_seed(behaviour)
-        if resume:
-            self.folder = RunFolder.open(out)
-            record = self.folder.read_json("data.json")
-            require_same_data(str(self.folder.path), record, self.dataset)
-        else:
-            self.folder = RunFolder.create(out, config.to_dict())
+
+        def require_same(folder: RunFolder) -> None:
+            require_same_run(folder, config)
+            if folder.checkpoints.steps():
+                record = folder.read_json("data.json")
+                require_same_data(str(folder.path), record, self.dataset)
+
+        self.folder, self.lock = claim(out, config.to_dict(), resume, require_same)
+        self.resumes = resume is True or bool(self.folder.checkpoints.steps())
+        if not self.resumes:
+            self.folder.forget_tables()
             self.folder.write_json("versions.json", versions())
             self.folder.write_json("data.json", self.dataset.info.to_dict())
         self.saved_config = {**config.to_dict(), "recipe": recipe}
@@ -100,6 +107,8 @@ class Run:
         self.evaluations = CsvFile(self.folder.evaluations, EVALUATION_COLUMNS)
         self.tensorboard = TensorBoard(self.folder.path, enabled=config.tensorboard)
         self.skips = SkipWatch(self.agent, self.folder, config.max_skips)
+        if resume and not self.resumes:
+            self.tensorboard.forget_after(-1)
         self.turns = config.offline_steps + config.online_steps
         label = f"{config.agent} seed {config.seed}"
         self.progress = Progress(label, self.turns, position=line, visible=progress)
@@ -154,20 +163,27 @@ class Run:
         return self.batch
 
     def end_turn(self, metrics: TensorDictBase | None) -> None:
-        """Ends a turn with the metrics of its update: writes, evaluates and saves what is due."""
+        """Ends a turn with the metrics of its update: writes, saves and evaluates what is due."""
+        self.write(metrics)
+        self.assess(updated=metrics is not None)
+
+    def write(self, metrics: TensorDictBase | None) -> None:
+        """The first half of the end of a turn: writes and saves what is due."""
         self.turn += 1
-        if metrics is not None:
-            evaluates = self.due(self.config.eval_every)
-            saves = self.due(self.config.checkpoint_every)
-            logs = evaluates or saves or _every(self.turn, self.config.log_every)
-            if logs:
-                self.log(metrics)
-            if saves:
-                self.save()
-            if evaluates:
-                self.evaluate()
-            if logs:
-                self.clock = time.perf_counter()
+        if metrics is None:
+            return
+        saves = self.due(self.config.checkpoint_every)
+        if saves or self.due(self.config.eval_every) or _every(self.turn, self.config.log_every):
+            self.log(metrics)
+            self.clock = time.perf_counter()
+        if saves:
+            self.save()
+
+    def assess(self, *, updated: bool) -> None:
+        """The second half: evaluates if it is due, and stops if that was asked for."""
+        if updated and self.due(self.config.eval_every):
+            self.evaluate()
+            self.clock = time.perf_counter()
         if not self.finished:
             self.stop.raise_if_requested()
 
@@ -180,11 +196,12 @@ class Run:
         ends = (self.config.offline_steps, self.turns)
         return self.turn in ends or _every(self.turn, every)
 
-    def restore(self) -> str:
-        """Puts the newest intact checkpoint in place; says where that is."""
-        loaded = self.checkpoints.load(self.agent, generators=self.generators)
+    def restore(self, step: int | None = None) -> str:
+        """Puts a checkpoint in place, the newest intact one if ``None``; says where that is."""
+        loaded = self.checkpoints.read(step)
         origin = f"checkpoint {loaded.path}"
         require_same_data_in(loaded, self.dataset)
+        agent_from_files(loaded.files, self.agent, origin=origin, generators=self.generators)
         warn_of_other_bits(loaded, self.config.device)
         self.checkpoints.drop_after(self.agent.step)
         self.turn = self.agent.step
@@ -203,6 +220,7 @@ class Run:
         if self.due(self.config.eval_every) and len(latest) < len(self.config.eval_actors):
             self.evaluations.trim(lambda row: here.reaches(row) and not here.equals(row))
             self.evaluates_first = True
+        self.tensorboard.forget_after(here.step)
         self.progress.advance(self.turn)
         return f"resumed at {here}"
 
@@ -265,12 +283,14 @@ class Run:
             online=self.phase.state(),
             data=self.dataset.info.to_dict(),
         )
+        self.tensorboard.flush()
 
     def close(self) -> None:
         """Lets go of files, the environment and the terminal."""
         self.phase.close()
         self.progress.close()
         self.tensorboard.close()
+        self.lock.release()
 
 
 def _headline(row: dict[str, float]) -> dict[str, float]:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 from flowpolicy.checkpoint.device import require_device
 from flowpolicy.errors import ConfigError, FlowPolicyError
 from flowpolicy.plot import learning_curve
 from flowpolicy.run_folder import RunFolder
+from flowpolicy.train.claim import claim, is_finished
 from flowpolicy.train.config import TrainConfig
 from flowpolicy.train.processes import train_all
+from flowpolicy.train.resume import require_same_settings
 from flowpolicy.train.versions import versions
 
 
@@ -25,14 +29,36 @@ def require_seeds(seeds: Sequence[int]) -> None:
         raise ConfigError(f"seeds must be different numbers, at least one, got {list(seeds)}")
 
 
+@contextmanager
 def folder_of_seeds(
-    config: TrainConfig, seeds: Sequence[int], out: str | os.PathLike[str]
-) -> tuple[RunFolder, dict[Path, TrainConfig]]:
-    """The folder of several seeds of a run, and the run of each seed by the folder to make."""
+    config: TrainConfig,
+    seeds: Sequence[int],
+    out: str | os.PathLike[str],
+    *,
+    resume: Literal[False, "auto"],
+) -> Iterator[tuple[RunFolder, dict[Path, TrainConfig]]]:
+    """The folder of several seeds of a run, and the run of each seed by its folder.
+
+    Raises:
+        ConfigError: As :func:`~flowpolicy.train.claim.claim`, or the device is not there.
+    """
     require_device(config.device)
-    folder = RunFolder.create(out, {**config.to_dict(), "seeds": list(seeds)})
-    folder.write_json("versions.json", versions())
-    return folder, {folder.path / f"seed_{seed}": config.replace(seed=seed) for seed in seeds}
+    values = {**config.to_dict(), "seeds": list(seeds)}
+
+    def require_same(folder: RunFolder) -> None:
+        saved = folder.config()
+        if (had := saved.pop("seeds", None)) != list(seeds):
+            raise ConfigError(
+                f"{folder.path} is a run of the seeds {had}, not {list(seeds)}; go on with those"
+            )
+        require_same_settings(folder, TrainConfig.from_dict(saved), config)
+
+    folder, lock = claim(out, values, resume, require_same)
+    try:
+        folder.write_json("versions.json", versions())
+        yield folder, {folder.path / f"seed_{n}": config.replace(seed=n) for n in seeds}
+    finally:
+        lock.release()
 
 
 def train_seeds(
@@ -41,6 +67,7 @@ def train_seeds(
     out: str | os.PathLike[str],
     *,
     jobs: int = 2,
+    resume: Literal[False, "auto"] = False,
     progress: bool = True,
     announce: Callable[[str], None] | None = None,
 ) -> RunFolder:
@@ -55,24 +82,39 @@ def train_seeds(
         seeds: The seeds.
         out: The folder to make.
         jobs: How many processes run at a time.
+        resume: ``"auto"`` goes on with the seeds that are there, leaves those that are finished
+            alone and begins the others; see :func:`~flowpolicy.train.train`.
         progress: Show a progress bar for each.
         announce: Called with one line about the data.
 
     Raises:
-        ConfigError: The folder exists, the device does not, or seeds are missing or repeated.
+        ConfigError: The folder exists, or is that of another run; the device does not; seeds are
+            missing or repeated.
         SeedError: One of the runs failed; the others were finished.
         Stopped: SIGINT or SIGTERM came; every running seed is saved.
     """
     require_seeds(seeds)
     if jobs < 1:
         raise ConfigError(f"jobs must be at least 1, got {jobs}")
-    folder, runs = folder_of_seeds(config, seeds, out)
-    failures = train_all(runs, jobs=jobs, progress=progress, announce=announce)
-    if any(seed.read_evaluations() for seed in folder.seeds()):
-        learning_curve([folder], folder.curve)
+    with folder_of_seeds(config, seeds, out, resume=resume) as (folder, runs):
+        done = finished_runs(runs) if resume else []
+        if announce is not None:
+            for path in done:
+                announce(f"{path} is finished: there is nothing to do")
+        waiting = {path: run for path, run in runs.items() if path not in done}
+        failures = train_all(
+            waiting, jobs=jobs, progress=progress, announce=announce, resume=resume
+        )
+        if waiting and any(seed.read_evaluations() for seed in folder.seeds()):
+            learning_curve([folder], folder.curve)
     if failures:
         out, message = next(iter(failures.items()))
         raise SeedError(
             f"{len(failures)} of {len(seeds)} seeds failed; seed {runs[out].seed}: {message}"
         )
     return folder
+
+
+def finished_runs(runs: Mapping[Path, TrainConfig]) -> list[Path]:
+    """The folders of those runs that are finished."""
+    return [path for path, run in runs.items() if is_finished(RunFolder(path), run)]

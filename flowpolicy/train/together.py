@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Sequence
-from typing import cast
+from typing import Literal, cast
 
 import torch
 from tensordict import TensorDict
 
 from flowpolicy.agents import AgentStack
+from flowpolicy.checkpoint import DamagedCheckpointError
 from flowpolicy.data import Dataset
 from flowpolicy.errors import ConfigError, require_installed
 from flowpolicy.plot import learning_curve
@@ -18,7 +20,7 @@ from flowpolicy.train.compilation import compile_where_it_pays, example_batch
 from flowpolicy.train.config import TrainConfig
 from flowpolicy.train.loop import closing
 from flowpolicy.train.run import Run
-from flowpolicy.train.seeds import folder_of_seeds, require_seeds
+from flowpolicy.train.seeds import finished_runs, folder_of_seeds, require_seeds
 from flowpolicy.train.stop import StopRequest
 from flowpolicy.train.task import describe, prepare
 
@@ -29,6 +31,7 @@ def train_together(
     out: str | os.PathLike[str],
     *,
     dataset: Dataset | None = None,
+    resume: Literal[False, "auto"] = False,
     progress: bool = True,
     announce: Callable[[str], None] | None = None,
 ) -> RunFolder:
@@ -44,12 +47,14 @@ def train_together(
         seeds: The seeds.
         out: The folder to make.
         dataset: Data of one's own, in place of those that ``config.env`` names.
+        resume: ``"auto"`` goes on with the seeds in ``out``, all from the newest step of which each
+            has an intact checkpoint; see :func:`~flowpolicy.train.train`.
         progress: Show a progress bar for each.
         announce: Called with one line about the data, and one about compiling.
 
     Raises:
         ConfigError: The folder exists, the device does not, seeds are missing or repeated, or there
-            are online steps.
+            are online steps, or the seeds in ``out`` have no common step.
         DivergedError: Too many updates of one of the seeds were skipped, see ``train``.
         Stopped: SIGINT or SIGTERM came; every seed is saved.
     """
@@ -61,17 +66,26 @@ def train_together(
         )
     require_installed("train", "matplotlib", extra="cli")
     say = announce or (lambda _: None)
-    folder, configs = folder_of_seeds(config, seeds, out)
-    with StopRequest() as stop:
+    with (
+        folder_of_seeds(config, seeds, out, resume=resume) as (folder, configs),
+        StopRequest() as stop,
+    ):
+        if resume and len(finished_runs(configs)) == len(configs):
+            say(f"{out} is finished: there is nothing to do")
+            return folder
+        step = common_step([RunFolder(path) for path in configs])
         data = prepare(config, dataset)
         stop.raise_if_requested()
         runs: list[Run] = []
         with closing(runs):
             for i, (path, single) in enumerate(configs.items()):
-                run = Run(single, path, stop, data, resume=False, progress=progress, line=i)
+                run = Run(single, path, stop, data, resume=resume, progress=progress, line=i)
                 runs.append(run)
             say(f"data: {describe(data[0])}")
-            stack = AgentStack([run.agent for run in runs])
+            if step is not None:
+                for line in dict.fromkeys(run.restore(step) for run in runs):
+                    say(line)
+            stack = AgentStack([run.agent for run in runs])  # of what was restored
             batch = example_batch(data[0], config.batch_size)
             batch = batch.expand(len(stack), *batch.batch_size)
             for line in compile_where_it_pays(stack, batch, config):
@@ -82,8 +96,34 @@ def train_together(
                 batches = [cast("TensorDict", run.next_batch()) for run in runs]
                 metrics = stack.update(torch.stack(batches))
                 for run, its_own in zip(runs, metrics.unbind(0), strict=True):
-                    run.end_turn(its_own)
+                    run.write(its_own)  # all are saved before the first is evaluated
+                for run in runs:
+                    run.assess(updated=True)
             for run in runs:
                 run.end()
-    learning_curve([folder], folder.curve)
+        learning_curve([folder], folder.curve)
     return folder
+
+
+def common_step(folders: Sequence[RunFolder]) -> int | None:
+    """The newest step of which every run has an intact checkpoint; ``None`` if none has any.
+
+    Raises:
+        ConfigError: There is no such step; says which steps there are.
+    """
+    saved = {folder.path.name: folder.checkpoints.steps() for folder in folders}
+    if not any(saved.values()):
+        return None
+    for step in sorted(set.intersection(*map(set, saved.values())), reverse=True):
+        try:
+            for folder in folders:
+                folder.checkpoints.read(step)
+        except DamagedCheckpointError as error:
+            warnings.warn(f"{error}; trying a step before it", stacklevel=2)
+        else:
+            return step
+    told = "; ".join(f"{name}: {', '.join(map(str, has)) or 'none'}" for name, has in saved.items())
+    raise ConfigError(
+        f"the seeds have no intact checkpoint of one step in common ({told}); go on with each by "
+        "itself, or remove the folder to begin anew"
+    )

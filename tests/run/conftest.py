@@ -84,6 +84,16 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory, embedded_data: None) 
     return train(TINY.replace(tensorboard=True), out, progress=False)
 
 
+@pytest.fixture(scope="module")
+def quick_curves():
+    """Pictures are empty files, for tests of other things."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in ("run", "seeds", "together"):
+            name = f"flowpolicy.train.{module}.learning_curve"
+            patch.setattr(name, lambda _, path: path.touch())
+        yield
+
+
 @pytest.fixture
 def tiny() -> TrainConfig:
     return dataclasses.replace(TINY)

@@ -219,7 +219,7 @@ def test_every_option_of_every_agent_has_help(agent, capsys):
     assert "--env" in capsys.readouterr().out
     documented = {**described(TrainConfig), **described(fp.agents.RECIPES[agent])}
     for name in options_class(agent, {}).__dataclass_fields__:
-        if name not in ("out", "seeds", "jobs", "together", "preset", "config"):
+        if name not in ("out", "seeds", "jobs", "together", "preset", "config", "resume"):
             assert documented.get(name), f"{agent}: {name} has no help"
 
 

@@ -24,12 +24,7 @@ from tests.run.test_online import interrupted, without_times
 OFFLINE = SHORT.replace(online_steps=0, offline_steps=20, eval_every=0, eval_episodes=1)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def quick_curves():
-    """Pictures are drawn in other tests."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("flowpolicy.train.run.learning_curve", lambda _, path: path.touch())
-        yield
+pytestmark = pytest.mark.usefixtures("quick_curves")
 
 
 @pytest.fixture(scope="module")

@@ -46,6 +46,7 @@ def rows(path):
 def test_the_folder_holds_everything(finished_run):
     names = {p.name for p in finished_run.path.iterdir()}
     assert names == {
+        ".lock",
         "checkpoints",
         "config.json",
         "curve.png",
