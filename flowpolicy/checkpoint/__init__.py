@@ -34,6 +34,7 @@ from flowpolicy.checkpoint.extras import Stateful
 from flowpolicy.checkpoint.jax_fql import load_jax_fql
 from flowpolicy.checkpoint.policy import DeployedPolicy, load_policy, runs_below
 from flowpolicy.checkpoint.store import Checkpoints, LoadedCheckpoint
+from flowpolicy.checkpoint.verification import verify_checkpoint
 
 __all__ = (
     "Checkpoints",
@@ -48,5 +49,6 @@ __all__ = (
     "read_directory",
     "require_device",
     "runs_below",
+    "verify_checkpoint",
     "write_directory",
 )

@@ -228,14 +228,23 @@ def _read(run: Path, step: Step) -> LoadedCheckpoint:
 
 def _agent(loaded: LoadedCheckpoint, origin: str) -> Agent:
     """The agent that a checkpoint describes, with its weights."""
-    spec: dict[str, Any] | None = loaded.config.get("recipe")
+    agent = untrained_agent(loaded.config, origin)
+    model = tensors_in(loaded.files, MODEL, origin)
+    require_same_layout(model, agent.state_dict(), origin)
+    agent.load_state_dict(model)
+    return agent
+
+
+def untrained_agent(config: Mapping[str, Any], origin: str) -> Agent:
+    """The agent that the ``config.json`` of a checkpoint describes, without its weights.
+
+    Raises:
+        CheckpointError: It does not describe one.
+    """
+    spec: dict[str, Any] | None = config.get("recipe")
     if spec is None:
         raise CheckpointError(
             f"{origin} does not say how its agent is built (no 'recipe' in config.json); build the "
             "agent as it was trained and use Checkpoints(folder).load(agent)"
         )
-    agent = build(spec["agent"], spec["obs_dim"], spec["act_dim"], **spec["options"])
-    model = tensors_in(loaded.files, MODEL, origin)
-    require_same_layout(model, agent.state_dict(), origin)
-    agent.load_state_dict(model)
-    return agent
+    return build(spec["agent"], spec["obs_dim"], spec["act_dim"], **spec["options"])

@@ -50,20 +50,27 @@ def tensors_of(state: Mapping[str, Any], origin: str) -> dict[str, Tensor]:
     return dict(state)
 
 
+def not_finite(tensors: Mapping[str, Tensor]) -> str | None:
+    """Says which is the first tensor with NaN or infinite values, if any.
+
+    Example:
+        >>> not_finite({"weight": torch.tensor([1.0, float("nan")])})
+        "1 of 2 values of 'weight' are not finite"
+    """
+    for name, value in tensors.items():
+        if value.is_floating_point() and (bad := int((~torch.isfinite(value)).sum())):
+            return f"{bad} of {value.numel()} values of {name!r} are not finite"
+    return None
+
+
 def require_finite(tensors: Mapping[str, Tensor], origin: str) -> None:
     """Refuses NaN and infinite values, so that a good checkpoint is never followed by a bad one.
 
     Raises:
         CheckpointError: Names the first tensor with such a value.
     """
-    for name, value in tensors.items():
-        if value.is_floating_point():
-            bad = int((~torch.isfinite(value)).sum())
-            if bad:
-                raise CheckpointError(
-                    f"{origin}: {bad} of {value.numel()} values of {name!r} are not finite; "
-                    "the checkpoint was not written"
-                )
+    if found := not_finite(tensors):
+        raise CheckpointError(f"{origin}: {found}; the checkpoint was not written")
 
 
 def require_same_layout(

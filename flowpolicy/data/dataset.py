@@ -411,6 +411,8 @@ class Dataset:
     def open(cls, path: str | Path) -> Dataset:
         """A saved data set, memory-mapped: rows are read from disk when they are drawn.
 
+        Up to 64 MiB are compared with their SHA-256; ``flowpolicy verify`` does so with any file.
+
         Raises:
             DataError: the file is not there, damaged, or not one of :meth:`save`.
         """

@@ -11,6 +11,7 @@ from tensordict import TensorDictBase
 from torch import Tensor
 
 from flowpolicy.data import Dataset
+from flowpolicy.errors import CheckpointError
 from flowpolicy.train.experience import Experience
 from flowpolicy.train.interaction import Interaction
 from flowpolicy.train.online import OnlineProtocol, policy_action
@@ -111,10 +112,13 @@ class OnlinePhase(Phase):
         """Goes on from :meth:`state`, with a new episode.
 
         Raises:
-            CheckpointError: The rows do not fit the data.
+            CheckpointError: The rows do not fit the data, or counters are missing.
         """
+        counters = _below("counters/", state)
+        if missing := sorted(self.interaction.state().keys() - counters.keys()):
+            raise CheckpointError(f"{origin}: the online counters lack {missing[0]!r}")
         self.experience.load(_below("rows/", state), origin)
-        self.interaction.load(_below("counters/", state))
+        self.interaction.load(counters)
 
     def close(self) -> None:
         """Ends the environment."""

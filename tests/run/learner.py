@@ -74,15 +74,16 @@ class Learner:
             "python": (random.getstate(), random.setstate),
             "numpy": (np.random.get_state(), np.random.set_state),  # noqa: NPY002
             "torch": (torch.get_rng_state(), torch.set_rng_state),
+            "skipped": (int(agent.guard.skipped), lambda skipped: agent.guard.load(skipped, 0)),
             "step": (agent.step, lambda step: setattr(agent, "step", step)),
         }
         return {name: (copy.deepcopy(state), back) for name, (state, back) in states.items()}
 
     def digest(self) -> str:
-        """SHA-256 of weights, moments and the step."""
+        """SHA-256 of weights, moments and counters."""
         moments, _ = optimizer_to_state(self.agent.optimizer)
         tensors = {**self.agent.state_dict(), **moments}
-        whole = hashlib.sha256(str(self.agent.step).encode())
+        whole = hashlib.sha256(f"{self.agent.step} {self.agent.guard.skipped}".encode())
         for name in sorted(tensors):
             whole.update(name.encode() + tensors[name].contiguous().numpy().tobytes())
         return whole.hexdigest()

@@ -31,6 +31,7 @@ def saved(tmp_path_factory) -> tuple[Checkpoints, str]:
     """A checkpoint after 3 turns, and the digest 3 turns later."""
     checkpoints = Checkpoints(tmp_path_factory.mktemp("learner"))
     learner = started(0, 3)
+    learner.agent.guard.load(2, 0)  # as if two updates had been skipped
     learner.save(checkpoints)
     for _ in range(3):
         learner.turn()
@@ -68,7 +69,7 @@ def test_every_entry_of_the_checkpoint_is_a_part(saved):
         "extras.json",  # schedule, sampler
         "extras.safetensors",
         "rng.safetensors",  # noise, generator, python, numpy, torch
-        "state.json",  # step
+        "state.json",  # step, skipped updates
         "config.json",  # none of these is taken back into a learner
         "data.json",
         "environment.json",

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from flowpolicy import benchmark, data
-from flowpolicy.checkpoint import Checkpoints, load_policy, read_directory
+from flowpolicy.checkpoint import Checkpoints, load_policy, read_directory, verify_checkpoint
 from flowpolicy.checkpoint.policy import load_agent
 from flowpolicy.cli import main
 from flowpolicy.data import Dataset
@@ -25,7 +25,7 @@ from flowpolicy.data.generate.settings import resolve
 from flowpolicy.data.names import DatasetName
 from flowpolicy.data.npz import read_npz
 from flowpolicy.data.ogbench import read_file
-from flowpolicy.data.saved import open_saved
+from flowpolicy.data.saved import open_saved, verify_saved
 from flowpolicy.data.torchrl_dataset import OGBenchExperienceReplay
 from flowpolicy.doctor import examine_run
 from flowpolicy.errors import FlowPolicyError
@@ -183,10 +183,12 @@ READERS: dict[str, Callable[[Path], Reading]] = {
     "checkpoint.directory.read_directory": of_checkpoint(read_directory),
     "checkpoint.policy.load_policy": of_checkpoint(load_policy),
     "checkpoint.policy.load_agent": of_checkpoint(load_agent),
+    "checkpoint.verification.verify_checkpoint": of_checkpoint(verify_checkpoint),
     "checkpoint.store.Checkpoints": checkpoints_of_python(lambda c: c.load(tiny_agent(), 0)),
     "checkpoint.jax_fql.load_jax_fql": authors,
     "data.dataset.Dataset.open": saved(Dataset.open),
     "data.saved.open_saved": saved(open_saved),
+    "data.saved.verify_saved": saved(verify_saved),
     "data.ogbench.load": of_data(lambda path: data.load(MAZE, path.parent)),
     "data.ogbench.read_file": of_data(
         lambda path: read_file(path, DatasetName.parse(MAZE), "train", "pre")
@@ -218,6 +220,7 @@ NOT_READING = """
     checkpoint.durable.collect_leftovers checkpoint.durable.replace_durably
     checkpoint.durable.sync_directory checkpoint.durable.write_durably
     checkpoint.policy.runs_below checkpoint.policy.hint_at_runs
+    checkpoint.verification.checkpoints_at
     data.dataset.Dataset.save data.saved.save data.npz.sha256 data.npz.explain
     data.generate.episodes.save_shard data.generate.episodes.shard_path
     data.generate.workers.record_all data.generate.writer.publish
@@ -227,7 +230,7 @@ NOT_READING = """
     plot.dots.dot_plot plot.maze.maze_picture plot.sensitivity.sensitivity_plot
     plot.style.save_figure
     run_folder.RunFolder.create run_folder.RunFolder.refuse_existing
-    train.records.TensorBoard
+    train.records.TensorBoard train.lock.WriterLock
     doctor.examine_machine doctor.hardware.disk
 """
 #: ... or hands it to one of the readers, or is a part of one.
@@ -241,9 +244,10 @@ HANDING_ON = """
     run_folder.RunFolder run_folder.read_table
     train.processes.train_all train.run.Run train.seeds.folder_of_seeds train.seeds.train_seeds
     train.together.train_together
+    train.claim.claim train.claim.finished_already train.seeds.finished_runs
     doctor.examined.examine
     cli.doctor.Options cli.benchmark.Options cli.data.Options cli.demo.Options cli.plot.Options
-    cli.sensitivity.Options
+    cli.sensitivity.Options cli.verify.Options
 """
 
 

@@ -12,13 +12,16 @@ import torch
 from flowpolicy.checkpoint import load_policy
 from flowpolicy.checkpoint.agent_files import DATA
 from flowpolicy.data import Dataset
-from flowpolicy.errors import ConfigError
+from flowpolicy.errors import CheckpointError, ConfigError
 from flowpolicy.evaluate import Evaluation
+from flowpolicy.modules import OneStepActor
 from flowpolicy.run_folder import RunFolder
-from flowpolicy.train import train
+from flowpolicy.train import ONLINE_PROTOCOLS, train
 from flowpolicy.train.best import best_step
+from flowpolicy.train.interaction import Interaction
+from flowpolicy.train.phases import OnlinePhase
 from flowpolicy.train.run import Run
-from tests.run.pole import SHORT, pole_data
+from tests.run.pole import POLE, SHORT, pole_data
 from tests.run.test_online import interrupted, without_times
 
 OFFLINE = SHORT.replace(online_steps=0, offline_steps=20, eval_every=0, eval_episodes=1)
@@ -93,6 +96,34 @@ def test_a_run_of_before_fingerprints_goes_on(copy, data):
     with pytest.raises(ConfigError, match="with name 'pole', these have 'moved'"):
         train(OFFLINE, copy.path, dataset=moved, resume=True, progress=False)
     assert train(OFFLINE, copy.path, dataset=data, resume=True, progress=False)
+
+
+def test_online_rows_and_counters_are_missed(data):
+    """Another batch comes out without the rows, and another episode without the counters."""
+
+    def phase() -> OnlinePhase:
+        torch.manual_seed(0)
+        actor = OneStepActor(data.obs_dim, data.act_dim, hidden=(8,))
+        rows, steps = torch.Generator().manual_seed(1), torch.Generator().manual_seed(2)
+        protocol = ONLINE_PROTOCOLS["fql"]
+        interaction = Interaction(POLE, actor, data, steps, seed=0)
+        return OnlinePhase(protocol, interaction, protocol.experience(data, 40, rows))
+
+    played = phase()
+    for _ in range(40):
+        played.advance()
+    state = played.state()
+    played.close()
+    whole, without_rows, without_counters = phase(), phase(), phase()
+    whole.load(state, "x")
+    assert torch.equal(whole.batch(64)["action"], played.batch(64)["action"])
+    assert whole.env_steps == 40
+    counters = {name: value for name, value in state.items() if name.startswith("counters/")}
+    without_rows.load(counters, "x")
+    assert not torch.equal(without_rows.batch(64)["action"], played.batch(64)["action"])
+    rows = {name: value for name, value in state.items() if name.startswith("rows/")}
+    with pytest.raises(CheckpointError, match="x: the online counters lack 'episode'"):
+        without_counters.load(rows, "x")
 
 
 # --- the best ------------------------------------------------------------------------------------

@@ -1,0 +1,80 @@
+"""``flowpolicy verify <path>...``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from flowpolicy.checkpoint.verification import checkpoints_at, verify_checkpoint
+from flowpolicy.cli.console import parse, say
+from flowpolicy.data.saved import verify_saved
+from flowpolicy.errors import ConfigError, FlowPolicyError
+
+
+@dataclass(frozen=True)
+class Options:
+    """Options of the command.
+
+    Attributes:
+        paths: Run folders, folders of several runs, checkpoints, data sets of Dataset.save, or
+            folders of those.
+    """
+
+    paths: tuple[Path, ...]
+
+
+def command(arguments: Sequence[str]) -> None:
+    """Reads everything and says of each what it is; the exit code is 1 where one is damaged."""
+    options = parse(
+        Options,
+        arguments,
+        program="flowpolicy verify",
+        positional=True,
+        description="Read every byte of checkpoints and saved data sets. The exit code is 0 where "
+        "all are intact, 1 where one is damaged, 2 where there is nothing to verify.",
+    )
+    if not options.paths:
+        raise ConfigError("verify what? flowpolicy verify <run folder>")
+    intact = [_all_intact(path) for path in options.paths]
+    if not all(intact):
+        raise SystemExit(1)
+
+
+def _all_intact(path: Path) -> bool:
+    checkpoints, sets = checkpoints_at(path), _data_sets_at(path)
+    if not checkpoints and not sets:
+        raise ConfigError(f"nothing to verify: {path} holds no checkpoint and no saved data set")
+    good = {checkpoint for checkpoint in checkpoints if _told(checkpoint)}
+    for root in dict.fromkeys(checkpoint.parent for checkpoint in checkpoints):
+        newest = max((each for each in good if each.parent == root), default=None)
+        if len(checkpoints) > 1 or newest is None:
+            say(f"newest intact in {root}: {newest.name if newest else 'none'}")
+    sound = [_data_told(each) for each in sets]
+    return len(good) == len(checkpoints) and all(sound)
+
+
+def _told(checkpoint: Path) -> bool:
+    try:
+        verify_checkpoint(checkpoint)
+    except FlowPolicyError as error:
+        say(f"damaged  {error}")
+        return False
+    say(f"intact   {checkpoint}")
+    return True
+
+
+def _data_sets_at(path: Path) -> list[Path]:
+    if path.is_dir():
+        return sorted(path.glob("*.safetensors")) if not checkpoints_at(path) else []
+    return [path] if path.suffix == ".safetensors" else []
+
+
+def _data_told(path: Path) -> bool:
+    try:
+        has_digests = verify_saved(path)
+    except FlowPolicyError as error:
+        say(f"damaged  {error}")
+        return False
+    say(f"intact   {path}" if has_digests else f"unknown  {path}: written without digests")
+    return True
