@@ -20,6 +20,7 @@ from flowpolicy.checkpoint import load_policy as load_policy
 from flowpolicy.errors import CheckpointError as CheckpointError
 from flowpolicy.errors import ConfigError as ConfigError
 from flowpolicy.errors import DataError as DataError
+from flowpolicy.errors import DistributedError as DistributedError
 from flowpolicy.errors import DtypeError as DtypeError
 from flowpolicy.errors import FlowPolicyError as FlowPolicyError
 from flowpolicy.errors import MissingKeyError as MissingKeyError
@@ -41,6 +42,7 @@ from flowpolicy.losses import BasicAdjointMatchingLoss as BasicAdjointMatchingLo
 from flowpolicy.losses import CloneLoss as CloneLoss
 from flowpolicy.losses import CriticScoreLoss as CriticScoreLoss
 from flowpolicy.losses import DistillLoss as DistillLoss
+from flowpolicy.losses import DistributedLoss as DistributedLoss
 from flowpolicy.losses import DPGLoss as DPGLoss
 from flowpolicy.losses import DualLoss as DualLoss
 from flowpolicy.losses import EntropyLoss as EntropyLoss

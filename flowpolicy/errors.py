@@ -44,6 +44,10 @@ class CheckpointError(FlowPolicyError, RuntimeError):
     """A checkpoint is damaged, incomplete, or belongs to something else."""
 
 
+class DistributedError(FlowPolicyError, RuntimeError):
+    """The processes that learn together do not hold the same, or are not used together."""
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> ConfigError:
     """The error for a name that is not in a registry, with the nearest ones that are.
 

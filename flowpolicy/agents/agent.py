@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from functools import partial
 from typing import Any, cast, final
 
@@ -11,6 +12,7 @@ from tensordict import TensorDictBase
 from torch import Tensor, nn
 
 from flowpolicy.agents.backward import CompiledBackward, EagerBackward
+from flowpolicy.agents.distributed_backward import DistributedBackward
 from flowpolicy.agents.gradient_norm import GRAD_NORM
 from flowpolicy.agents.guard import Guard
 from flowpolicy.agents.guarded_step import Step, count_beside
@@ -25,6 +27,7 @@ from flowpolicy.losses.sum import SumLoss
 from flowpolicy.modules.actor import Actor
 from flowpolicy.modules.parts import require_actor
 from flowpolicy.modules.target_network import TargetNetwork
+from flowpolicy.ranks import require_group
 
 OptimizerFactory = Callable[[Iterable[tuple[str, nn.Parameter]]], torch.optim.Optimizer]
 
@@ -128,7 +131,8 @@ class Agent(nn.Module):
         self.noise = NoiseSource(seed)
         self.guard = Guard()
         self.step = 0
-        self._backward: EagerBackward | CompiledBackward = self._eager()
+        self._backward: EagerBackward | CompiledBackward | DistributedBackward
+        self._backward = self._eager()
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in ("loss", "policy", "actors"):
@@ -281,14 +285,14 @@ class Agent(nn.Module):
             >>> import flowpolicy as fp
             >>> agent = fp.agents.fql(3, 2, hidden=(16,)).compile()
         """
-        self._backward = CompiledBackward(
+        backward = CompiledBackward(
             self.loss_gradient(),
             self.trained_parameters,
             backend=backend,
             mode=mode,
             options=options,
         )
-        return self
+        return self._go_back_by(backward)
 
     def loss_gradient(self) -> LossGradient:
         """The gradient of the losses as a function of tensors by their names in the state dict."""
@@ -302,7 +306,51 @@ class Agent(nn.Module):
 
     def uncompile(self) -> Agent:
         """From now on runs losses and backward pass operation by operation, as after building."""
-        self._backward = self._eager()
+        return self._go_back_by(self._eager())
+
+    def distribute(self) -> Agent:
+        r"""From now on shares every batch out among the processes of ``torch.distributed``.
+
+        .. math:: \nabla L = \frac1R \sum_{r=1}^{R} \nabla L_r
+
+        Every process makes the same updates with the same whole batch and the same noise; only the
+        passes through the networks are shared: each process takes its rows, and the gradients are
+        averaged. Up to rounding they are those of one process, also where a number of the whole
+        batch enters (:func:`~flowpolicy.functional.batch_mean`), and so are the metrics. Whatever
+        the processes do besides must be the same on all: agents built and loaded alike, batches
+        drawn from generators in the same state. In the first updates and in every hundredth they
+        compare their parameters, targets and optimizer state.
+
+        Returns:
+            The agent.
+
+        Raises:
+            DistributedError: there is no process group; or (in use) the processes have come apart.
+            ConfigError: a batch whose rows cannot be shared out evenly (in use).
+        """
+        require_group("Agent.distribute")
+        if not isinstance(self._backward, DistributedBackward):
+            backward = copy(self._backward)  # which compiles anew: the losses are others now
+            self._backward = DistributedBackward(backward, self.trained_parameters, self.tensors)
+        return self
+
+    def tensors(self) -> Iterator[tuple[str, Tensor]]:
+        """All parameters, targets, loose buffers and optimizer state, each with a name."""
+        for prefix, part in (("networks", self.networks), ("targets", self.targets)):
+            yield from part.named_parameters(prefix)
+            yield from part.named_buffers(prefix)
+        for name, buffer in self.loose.named():
+            yield f"loose.{name}", buffer
+        for i, state in enumerate(self.optimizer.state.values()):
+            for key, value in state.items():
+                if isinstance(value, Tensor):
+                    yield f"optimizer.{i}.{key}", value
+
+    def _go_back_by(self, backward: EagerBackward | CompiledBackward) -> Agent:
+        if isinstance(self._backward, DistributedBackward):
+            self._backward.backward = backward
+        else:
+            self._backward = backward
         return self
 
     def _eager(self) -> EagerBackward:

@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 
+from flowpolicy import ranks
+
 PACKAGES = (
     "flowpolicy",
     "torch",
@@ -24,7 +26,7 @@ PACKAGES = (
 
 
 def environment(device: torch.device | str = "cpu") -> dict[str, Any]:
-    """Versions of Python and the packages that matter, threads and device.
+    """Versions of Python and the packages that matter, threads, processes and device.
 
     Example:
         >>> environment()["packages"]["torch"] == torch.__version__
@@ -37,6 +39,7 @@ def environment(device: torch.device | str = "cpu") -> dict[str, Any]:
         "packages": {name: package_version(name) for name in PACKAGES},
         "cuda": torch.version.cuda,
         "threads": torch.get_num_threads(),
+        "processes": ranks.count(),
         "device": device.type if gpu is None else gpu,
     }
 
@@ -51,6 +54,7 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[s
     had: dict[str, Any] = before.get("packages", {})
     for what, then, today in (
         ("number of threads", before.get("threads"), now["threads"]),
+        ("number of processes", before.get("processes"), now["processes"]),
         ("device", before.get("device"), now["device"]),
         ("version of Python", before.get("python"), now["python"]),
         *((f"version of {name}", had.get(name), now["packages"].get(name)) for name in had),

@@ -16,12 +16,20 @@ from flowpolicy import agents
 from flowpolicy.agents import recipe_options
 from flowpolicy.agents.registry import NAMED_OPTIONS
 from flowpolicy.cli.console import parse, say
+from flowpolicy.cli.launch import launch, require_alone
 from flowpolicy.cli.score import scored
 from flowpolicy.errors import ConfigError, require_installed, unknown_name
 from flowpolicy.evaluate import protocol
 from flowpolicy.results import Point, pooled, read_points
 from flowpolicy.run_folder import RunFolder
 from flowpolicy.train import TrainConfig, train, train_seeds, train_together
+from flowpolicy.train.claim import Resume
+from flowpolicy.train.process_group import (
+    is_first,
+    require_shareable,
+    restart_hint,
+    started_by_torchrun,
+)
 
 _HERE = {
     "out": (Path | None, None, "folder to make; by default runs/<agent>-<env>-<time>"),
@@ -41,6 +49,12 @@ _HERE = {
         None,
         "auto: go on with the run in --out, or begin it where there is none",
     ),
+    "processes": (int, 1, "share every batch out among so many processes of this machine"),
+    "max_restarts": (
+        int,
+        0,
+        "with --processes: how often they go on from the newest checkpoint after one has died",
+    ),
     "preset": (bool, False, "start from the published options of this agent on this environment"),
     "config": (Path | None, None, "start from the config.json of an earlier run"),
 }
@@ -53,9 +67,13 @@ class _Resume:
 
     Attributes:
         resume: Folder of the run, which was stopped or killed.
+        processes: Share every batch out among so many processes of this machine.
+        max_restarts: How often they go on from the newest checkpoint after one has died.
     """
 
     resume: Path
+    processes: int = 1
+    max_restarts: int = 0
 
 
 def command(arguments: Sequence[str]) -> None:
@@ -77,17 +95,24 @@ def command(arguments: Sequence[str]) -> None:
         kind, rest, program=f"flowpolicy train {name}", description=_summary(agents.RECIPES[agent])
     )
     config = _config(agent, options)
+    if options.out is None and started_by_torchrun():
+        raise ConfigError("--out is needed with torchrun: all processes must name the same folder")
     out = options.out or Path(f"runs/{agent}-{config.env}-{time.strftime('%Y%m%d-%H%M%S')}")
     if options.resume and options.out is None:
         raise ConfigError("--resume auto needs --out, the folder to go on in")
     resume: Literal[False, "auto"] = "auto" if options.resume else False
+    if options.together or options.seeds:
+        require_alone("--seeds", options.processes)
     if options.together:
         folder = train_together(config, options.seeds, out, resume=resume, announce=say)
     elif options.seeds:
         jobs = options.jobs
         folder = train_seeds(config, options.seeds, out, jobs=jobs, resume=resume, announce=say)
     else:
-        folder = train(config, out, resume=resume, announce=say)
+        named = [] if options.out else ["--out", str(out)]
+        auto = [] if options.resume else ["--resume", "auto"]  # for what is started again
+        _train(config, out, options, ["train", *arguments, *named, *auto], resume)
+        return
     _report(folder)
 
 
@@ -101,7 +126,30 @@ def _resume(arguments: Sequence[str]) -> None:
     saved = RunFolder.open(options.resume).config()
     saved.pop("seeds", None)  # of a folder of several runs, which is refused in a moment
     config = TrainConfig.from_dict(saved)
-    _report(train(config, options.resume, resume=True, announce=say))
+    _train(config, options.resume, options, ["train", *arguments], resume=True)
+
+
+def _train(
+    config: TrainConfig, out: Path, options: Any, arguments: Sequence[str], resume: Resume
+) -> None:
+    """Trains one agent: in this process, or in several that run the command with ``arguments``."""
+    if options.processes > 1 and not started_by_torchrun():
+        require_shareable(config, options.processes)
+        if not resume:
+            RunFolder.refuse_existing(out)
+        code = launch(
+            arguments,
+            processes=options.processes,
+            max_restarts=options.max_restarts,
+            gpus=config.device.startswith("cuda"),
+        )
+        raise SystemExit(code)
+    first = is_first()
+    if first and (hint := restart_hint()) is not None:
+        say(hint)
+    folder = train(config, out, resume=resume, announce=say if first else None)
+    if first:
+        _report(folder)
 
 
 def options_class(agent: str, defaults: Mapping[str, Any]) -> Any:

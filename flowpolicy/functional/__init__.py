@@ -12,6 +12,7 @@ from flowpolicy.functional.aggregation import first_value as first_value
 from flowpolicy.functional.aggregation import max_value as max_value
 from flowpolicy.functional.aggregation import mean_value as mean_value
 from flowpolicy.functional.aggregation import min_value as min_value
+from flowpolicy.functional.batch_mean import batch_mean as batch_mean
 from flowpolicy.functional.diffusion import clean_estimate as clean_estimate
 from flowpolicy.functional.diffusion import posterior_mean as posterior_mean
 from flowpolicy.functional.dual import dual as dual

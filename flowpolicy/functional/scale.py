@@ -7,6 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from flowpolicy.functional.batch_mean import batch_mean
+
 Scale = Callable[[Tensor], Tensor]
 """``[*B, 1] -> []``: one number for the whole batch, without gradient."""
 
@@ -50,6 +52,6 @@ def inverse_mean_abs(values: Tensor) -> Tensor:
     Source: Fujimoto, Gu, "A minimalist approach to offline reinforcement learning", 2021, arXiv
     2106.06860.
     """
-    mean = values.detach().abs().mean()
+    mean = batch_mean(values.detach().abs())
     # A critic that is exactly zero everywhere has no direction to scale.
     return mean.clamp_min(torch.finfo(mean.dtype).tiny).reciprocal()

@@ -9,6 +9,7 @@ from flowpolicy.losses.basic_adjoint_matching import (
 from flowpolicy.losses.clone import CloneLoss as CloneLoss
 from flowpolicy.losses.critic_score import CriticScoreLoss as CriticScoreLoss
 from flowpolicy.losses.distill import DistillLoss as DistillLoss
+from flowpolicy.losses.distributed_loss import DistributedLoss as DistributedLoss
 from flowpolicy.losses.dpg import DPGLoss as DPGLoss
 from flowpolicy.losses.dual import DualLoss as DualLoss
 from flowpolicy.losses.entropy import EntropyLoss as EntropyLoss

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, cast
 
 import torch
 from tensordict import NestedKey, TensorDict, TensorDictBase
@@ -21,6 +21,7 @@ from flowpolicy.modules.keys import BatchKeys
 from flowpolicy.modules.learned_coefficient import LearnedCoefficient
 from flowpolicy.modules.target_network import TargetNetwork
 from flowpolicy.paths.draws import Draw
+from flowpolicy.ranks import count, is_spread, mean_over_ranks
 
 Reduction = Literal["mean", "sum", "none"]
 
@@ -150,7 +151,7 @@ class Loss(LossModule):
         weights = self._maybe_get_priority_weight(evaluated.batch)
         if weights is not None:
             weights = weights.reshape(per_sample.shape)
-        reduced = self._reduce_loss(per_sample, evaluated.batch, weights=weights)
+        reduced = self._reduced(per_sample, evaluated.batch, weights)
         return {
             f"loss_{self.name}": self.coefficient * reduced,
             **{f"{self.name}_{key}": value.detach() for key, value in metrics.items()},
@@ -167,6 +168,21 @@ class Loss(LossModule):
     def has_batch_statistic(self) -> bool:
         """Whether a number of the whole batch, such as lambda, enters the loss of each sample."""
         return False
+
+    def _reduced(self, per_sample: Tensor, batch: TensorDictBase, weights: Tensor | None) -> Tensor:
+        """Reduced over the batch; where that is spread, what averaged over the ranks is it."""
+        masked = any(batch.get(key, None) is not None for key in self._loss_mask_keys())
+        even = self.reduction == "mean" and weights is None and not masked
+        if even or not is_spread():
+            return cast("Tensor", self._reduce_loss(per_sample, batch, weights=weights))
+        total = self._reduce_loss(per_sample, batch, weights=weights, reduction="sum")
+        if self.reduction == "sum":
+            return cast("Tensor", total * count())
+        # Each rank holds as many rows, but not as many that count.
+        ones = torch.ones_like(per_sample)
+        rows = self._reduce_loss(ones, batch, weights=weights, reduction="sum")
+        rows = mean_over_ranks(rows).clamp_min(torch.finfo(rows.dtype).tiny)
+        return cast("Tensor", total / rows)
 
     def _without_invalid(self, evaluated: EvaluatedBatch, per_sample: Tensor) -> Tensor:
         key = self.tensor_keys.valid

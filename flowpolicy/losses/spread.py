@@ -9,6 +9,7 @@ from tensordict import NestedKey
 from torch import Tensor
 
 from flowpolicy.errors import ConfigError, require_positive
+from flowpolicy.functional.batch_mean import batch_mean
 from flowpolicy.functional.dual import log_dual
 from flowpolicy.functional.squared_error import squared_error
 from flowpolicy.losses.base import Reduction
@@ -96,14 +97,15 @@ class SpreadLoss(CoefficientLoss):
         distill = cast("DistillLoss", self.constrained)
         error, _ = distill.per_sample(evaluated)
         cloned = evaluated.policy_action(distill.teacher).detach()
-        variance = squared_error(cloned, evaluated.action(distill.teacher)).mean() / 2
+        variance = batch_mean(squared_error(cloned, evaluated.action(distill.teacher))) / 2
         # Data without any spread would ask for an infinite alpha at once.
         limit = self.share * variance.clamp_min(torch.finfo(variance.dtype).eps)
         excess = error.detach() / limit
+        mean = batch_mean(excess)
         alpha = self.learned()
-        held = (alpha.detach() >= self.largest) & (excess.mean() > 1)
+        held = (alpha.detach() >= self.largest) & (mean > 1)
         loss = torch.where(held, 0.0, log_dual(alpha, excess))
-        return loss, {"slack": 1 - excess.mean(), "variance": variance}
+        return loss, {"slack": 1 - mean, "variance": variance}
 
     def extra_repr(self) -> str:
         """The share, and what every loss says."""

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+from flowpolicy import ranks
 from flowpolicy.checkpoint.device import require_device
 from flowpolicy.data import Dataset
 from flowpolicy.errors import require_installed
@@ -13,9 +14,10 @@ from flowpolicy.run_folder import RunFolder
 from flowpolicy.train.claim import Resume, finished_already
 from flowpolicy.train.compilation import compile_where_it_pays, example_batch
 from flowpolicy.train.config import TrainConfig
+from flowpolicy.train.process_group import process_group, require_shareable
 from flowpolicy.train.resume import require_same_run
 from flowpolicy.train.run import Run
-from flowpolicy.train.stop import Stopped, StopRequest
+from flowpolicy.train.stop import AgreedStop, Stopped, StopRequest
 from flowpolicy.train.task import describe, prepare
 
 
@@ -43,6 +45,9 @@ def train(
     offline on the CPU bit by bit as if nothing had happened, online with the transitions that it
     had seen and at the start of another episode, because a simulator's state cannot be saved. A
     warm-up, which makes no update, is repeated from its beginning.
+
+    In processes that ``torchrun`` started, all of them train this one agent, see
+    :meth:`~flowpolicy.agents.Agent.distribute`; the first writes and evaluates.
 
     Args:
         config: The run.
@@ -72,24 +77,29 @@ def train(
         >>> config = TrainConfig(agent="fql", env="cube-single-play-singletask-v0")
         >>> folder = train(config, "runs/cube")  # doctest: +SKIP
     """
-    # What would be missed only at the end should not come to light after hours.
     say = announce or (lambda _: None)
-    if resume == "auto":
-        if finished_already(out, config):
-            say(f"{out} is finished: there is nothing to do")
-            return RunFolder.open(out)
-    elif resume:
-        require_same_run(RunFolder.open(out), config)
-    else:
-        RunFolder.refuse_existing(out)
-    require_device(config.device)
-    require_installed("train", "matplotlib", extra="cli")
-    with StopRequest() as stop:
+    with process_group(config.device), StopRequest() as request:
+        require_shareable(config, ranks.count())
+        # What would be missed only at the end should not come to light after hours.
+        if resume == "auto":
+            if finished_already(out, config):
+                say(f"{out} is finished: there is nothing to do")
+                return RunFolder.open(out)
+        elif resume:
+            require_same_run(RunFolder.open(out), config)
+        else:
+            RunFolder.refuse_existing(out)
+        require_device(config.device)
+        require_installed("train", "matplotlib", extra="cli")
+        stop = request if ranks.count() == 1 else AgreedStop(request)
         data = prepare(config, dataset)
-        stop.raise_if_requested()
+        stop.agree()
         run = Run(config, out, stop, data, resume=resume, progress=progress, line=position)
         with closing([run]):
             say(f"data: {describe(run.dataset)}")
+            if ranks.count() > 1:
+                run.agent.distribute()
+                say(f"processes: {ranks.count()}, {config.batch_size // ranks.count()} rows each")
             batch = example_batch(run.dataset, config.batch_size)
             for line in compile_where_it_pays(run.agent, batch, config):
                 say(line)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Collection, Mapping
 from functools import cached_property
+from pathlib import Path
 
 import torch
 from tensordict import TensorDict, TensorDictBase
 from torch import Tensor
 
+from flowpolicy import ranks
 from flowpolicy.checkpoint.agent_files import ONLINE, agent_from_files
 from flowpolicy.checkpoint.contents import tensors_in
 from flowpolicy.checkpoint.policy import deployed_actor
@@ -35,7 +38,7 @@ from flowpolicy.train.resume import (
     require_same_run,
     warn_of_other_bits,
 )
-from flowpolicy.train.stop import StopRequest
+from flowpolicy.train.stop import AgreedStop, Stopped, StopRequest
 from flowpolicy.train.streams import stream_seed
 from flowpolicy.train.task import seeded_agent
 from flowpolicy.train.versions import versions
@@ -61,7 +64,7 @@ class Run:
         self,
         config: TrainConfig,
         out: str | os.PathLike[str],
-        stop: StopRequest,
+        stop: StopRequest | AgreedStop,
         data: tuple[Dataset, Mapping[str, Tensor]],
         *,
         resume: Resume,
@@ -70,6 +73,7 @@ class Run:
     ) -> None:
         self.config = config
         self.stop = stop
+        self.leads = ranks.leads()  # and writes; other processes of the run only learn
         self.dataset, self.preprocessing = data
         recipe = {
             "agent": config.agent,
@@ -94,9 +98,12 @@ class Run:
                 record = folder.read_json("data.json")
                 require_same_data(str(folder.path), record, self.dataset)
 
-        self.folder, self.lock = claim(out, config.to_dict(), resume, require_same)
-        self.resumes = resume is True or bool(self.folder.checkpoints.steps())
-        if not self.resumes:
+        self.folder, self.lock = RunFolder(Path(out)), None
+        if self.leads:
+            self.folder, self.lock = claim(out, config.to_dict(), resume, require_same)
+        steps = self.folder.checkpoints.steps() if self.leads else []
+        self.resumes = resume is True or bool(ranks.largest(len(steps)))
+        if self.leads and not self.resumes:
             self.folder.forget_tables()
             self.folder.write_json("versions.json", versions())
             self.folder.write_json("data.json", self.dataset.info.to_dict())
@@ -105,13 +112,13 @@ class Run:
         self.checkpoints.keep = config.keep_checkpoints
         self.metrics = CsvFile(self.folder.metrics)
         self.evaluations = CsvFile(self.folder.evaluations, EVALUATION_COLUMNS)
-        self.tensorboard = TensorBoard(self.folder.path, enabled=config.tensorboard)
+        self.tensorboard = TensorBoard(self.folder.path, enabled=config.tensorboard and self.leads)
         self.skips = SkipWatch(self.agent, self.folder, config.max_skips)
         if resume and not self.resumes:
             self.tensorboard.forget_after(-1)
         self.turns = config.offline_steps + config.online_steps
         label = f"{config.agent} seed {config.seed}"
-        self.progress = Progress(label, self.turns, position=line, visible=progress)
+        self.progress = Progress(label, self.turns, position=line, visible=progress and self.leads)
         self.started = self.clock = time.perf_counter()
         self.turn = self.logged_turn = self.logged_step = 0
         self.batch: TensorDict | None = None
@@ -189,7 +196,8 @@ class Run:
 
     def end(self) -> None:
         """What comes after the last turn."""
-        learning_curve([self.folder], self.folder.curve)
+        if self.leads:
+            learning_curve([self.folder], self.folder.curve)
 
     def due(self, every: int) -> bool:
         """Whether it is time for what happens so often, and at the end of a phase."""
@@ -203,7 +211,6 @@ class Run:
         require_same_data_in(loaded, self.dataset)
         agent_from_files(loaded.files, self.agent, origin=origin, generators=self.generators)
         warn_of_other_bits(loaded, self.config.device)
-        self.checkpoints.drop_after(self.agent.step)
         self.turn = self.agent.step
         if ONLINE in loaded.files:
             self.online.load(tensors_in(loaded.files, ONLINE, origin), origin)
@@ -211,18 +218,26 @@ class Run:
             self.turn = self.config.offline_steps + self.phase.env_steps
         here = self.here
         self.logged_turn, self.logged_step = self.turn, here.step
+        ranks.wait()  # until all have read
+        again = self._trim_files() if self.leads else False
+        self.evaluates_first = bool(ranks.largest(again))
+        self.tensorboard.forget_after(here.step)
+        self.progress.advance(self.turn)
+        return f"resumed at {here}"
+
+    def _trim_files(self) -> bool:
+        """Drops what was written after this; whether the evaluation due here is missing."""
+        here = self.here
+        self.checkpoints.drop_after(here.step)
         if rows := self.metrics.trim(here.reaches):
             self.started -= float(rows[-1]["seconds"])
         latest = [row for row in self.evaluations.trim(here.reaches) if here.equals(row)]
         if self.config.keep_best:
             self.checkpoints.mark_best(self.best_of(self.checkpoints.steps()))
-        self.evaluates_first = False
-        if self.due(self.config.eval_every) and len(latest) < len(self.config.eval_actors):
-            self.evaluations.trim(lambda row: here.reaches(row) and not here.equals(row))
-            self.evaluates_first = True
-        self.tensorboard.forget_after(here.step)
-        self.progress.advance(self.turn)
-        return f"resumed at {here}"
+        if not self.due(self.config.eval_every) or len(latest) >= len(self.config.eval_actors):
+            return False
+        self.evaluations.trim(lambda row: here.reaches(row) and not here.equals(row))
+        return True
 
     def log(self, metrics: TensorDictBase) -> None:
         """Reads the metrics of the latest update."""
@@ -236,13 +251,20 @@ class Run:
         self.logged_turn, self.logged_step = self.turn, step
         self.progress.show(_headline(row))
         timing = {"seconds": round(time.perf_counter() - self.started, 3), "rate": round(rate, 2)}
-        self.metrics.append({"step": step, "env_steps": env_steps, **timing, **row})
+        if self.leads:
+            self.metrics.append({"step": step, "env_steps": env_steps, **timing, **row})
         self.tensorboard.log("train", {"updates_per_second": rate, **row}, step)
         if self.batch is not None:
             self.skips.look(row, self.batch, ends=self.finished)
 
     def evaluate(self) -> None:
-        """Runs the episodes of every wanted actor."""
+        """Runs the episodes of every wanted actor; one process does, the others wait."""
+        with contextlib.suppress(Stopped):  # all processes are told in a moment
+            if self.leads:
+                self._run_episodes()
+        self.stop.agree()
+
+    def _run_episodes(self) -> None:
         config, here = self.config, self.here
         for name in config.eval_actors:
             actor = deployed_actor(self.agent, name, self.preprocessing, config.horizon)
@@ -273,7 +295,7 @@ class Run:
 
     def save(self) -> None:
         """Writes a checkpoint unless this step has one."""
-        if self.agent.step in self.checkpoints.steps():
+        if not self.leads or self.agent.step in self.checkpoints.steps():
             return
         self.checkpoints.save(
             self.agent,
@@ -290,7 +312,8 @@ class Run:
         self.phase.close()
         self.progress.close()
         self.tensorboard.close()
-        self.lock.release()
+        if self.lock is not None:
+            self.lock.release()
 
 
 def _headline(row: dict[str, float]) -> dict[str, float]:

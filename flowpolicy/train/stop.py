@@ -6,9 +6,11 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from types import FrameType
-from typing import Any, Self
+from typing import Any, Self, final
+
+from flowpolicy import ranks
 
 
 class Stopped(BaseException):
@@ -63,6 +65,10 @@ class StopRequest:
         if self.number is not None:
             raise Stopped(self.number)
 
+    def agree(self) -> None:
+        """As :meth:`raise_if_requested`; :class:`AgreedStop` asks the other processes, too."""
+        self.raise_if_requested()
+
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():  # only it can set handlers
             for number in (signal.SIGINT, signal.SIGTERM):
@@ -97,3 +103,42 @@ class StopRequest:
     def _restore(self) -> None:
         while self._previous:
             signal.signal(*self._previous.popitem())
+
+
+@final
+class AgreedStop:
+    """A request to one of the processes of a run, which all of them take at the same update.
+
+    Args:
+        request: What came to this process.
+    """
+
+    EVERY = 50
+    """Updates from one question to the next: each makes the processes wait for each other."""
+
+    def __init__(self, request: StopRequest) -> None:
+        self._request = request
+        self._updates = 0
+
+    def raise_if_requested(self) -> None:
+        """After an update: asks the other processes every so often.
+
+        Raises:
+            Stopped: A signal has come to one of them; on all of them.
+        """
+        self._updates += 1
+        if self._updates % self.EVERY == 0:
+            self.agree()
+
+    def agree(self) -> None:
+        """Asks the other processes now; all must.
+
+        Raises:
+            Stopped: A signal has come to one of them; on all of them.
+        """
+        if number := ranks.largest(self._request.number or 0):
+            raise Stopped(number)
+
+    def interruptible(self) -> AbstractContextManager[None]:
+        """Inside, a signal to this process raises :class:`Stopped`; the others must be told."""
+        return self._request.interruptible()

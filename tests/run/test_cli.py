@@ -20,7 +20,7 @@ from flowpolicy import data
 from flowpolicy.checkpoint import Checkpoints, load_policy
 from flowpolicy.cli import main
 from flowpolicy.cli.console import parse
-from flowpolicy.cli.train import _config, _defaults, described, options_class
+from flowpolicy.cli.train import _HERE, _config, _defaults, described, options_class
 from flowpolicy.evaluate import close_environments
 from flowpolicy.train import TrainConfig
 from tests.run.conftest import MAZE
@@ -219,7 +219,7 @@ def test_every_option_of_every_agent_has_help(agent, capsys):
     assert "--env" in capsys.readouterr().out
     documented = {**described(TrainConfig), **described(fp.agents.RECIPES[agent])}
     for name in options_class(agent, {}).__dataclass_fields__:
-        if name not in ("out", "seeds", "jobs", "together", "preset", "config", "resume"):
+        if name not in _HERE:
             assert documented.get(name), f"{agent}: {name} has no help"
 
 

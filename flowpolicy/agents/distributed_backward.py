@@ -1,0 +1,72 @@
+"""From a batch to gradients, its rows shared out among several processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from itertools import chain
+from typing import final
+
+import torch
+from tensordict import TensorDict, TensorDictBase
+from torch import Tensor
+
+from flowpolicy import ranks
+from flowpolicy.agents.backward import CompiledBackward, EagerBackward, Trained
+from flowpolicy.agents.gradient_norm import GRAD_NORM, gradient_norm
+from flowpolicy.agents.loss_gradient import Only, total_loss
+
+CHECK_EVERY = 100
+"""Updates between two comparisons of what the processes hold."""
+
+
+@final
+class DistributedBackward:
+    """Takes its rows of the batch, and averages gradients and metrics over all processes.
+
+    Args:
+        backward: from the rows to gradients.
+        trained: which parameters get them.
+        tensors: what must be the same on all ranks.
+    """
+
+    def __init__(
+        self,
+        backward: EagerBackward | CompiledBackward,
+        trained: Trained,
+        tensors: Callable[[], Iterable[tuple[str, Tensor]]],
+    ) -> None:
+        self.backward = backward
+        self.trained = trained
+        self.tensors = tensors
+        self._calls = 0
+
+    def __call__(self, batch: TensorDictBase, only: Only) -> TensorDictBase:
+        """The metrics of the whole batch; the parameters have its gradients afterwards."""
+        if self._calls == 1 or self._calls % CHECK_EVERY == 0:  # 1: there is optimizer state
+            rows = batch.flatten_keys(".").items()
+            given = ((f"batch.{name}", value) for name, value in rows)
+            ranks.require_same(chain(self.tensors(), given), f"before update {self._calls + 1}")
+        self._calls += 1
+        with ranks.spread_batch():
+            metrics = self.backward(ranks.own_rows(batch), only)
+        parameters = [p for _, p in self.trained(only) if p.grad is not None]
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        names = list(metrics.keys())
+        own = torch.stack([metrics[name] for name in names])
+        table = own.new_zeros(ranks.count(), len(names))
+        table[ranks.own()] = own
+        table, *sums = ranks.sum_over_ranks([table, *gradients])
+        for parameter, total in zip(parameters, sums, strict=True):
+            parameter.grad = total.div_(ranks.count())
+        of_ranks = zip(names, table.unbind(1), strict=True)
+        together = {name: _joined(name, of_each) for name, of_each in of_ranks}
+        norms = torch._foreach_norm(sums)  # noqa: SLF001 (as torch's own clipping)
+        together[GRAD_NORM] = gradient_norm(norms, total_loss(together))
+        return TensorDict(together, [])
+
+
+def _joined(name: str, of_each: Tensor) -> Tensor:
+    """The metric of the whole batch from those of its equal parts."""
+    if name.endswith("_min"):
+        return of_each.amin()
+    return of_each.amax() if name.endswith("_max") else of_each.mean()
