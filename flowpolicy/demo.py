@@ -10,12 +10,13 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from flowpolicy.checkpoint import load_policy
+from flowpolicy.checkpoint.durable import STAGING_PREFIX
 from flowpolicy.data.locate import EMBEDDED
 from flowpolicy.envs import make_gym
 from flowpolicy.errors import ConfigError
@@ -48,7 +49,7 @@ SETTINGS = TrainConfig(
     eval_every=1000,
     eval_episodes=20,
     eval_actors=tuple(NAMES),
-    checkpoint_every=0,
+    checkpoint_every=500,
     threads=1,
     data_root=str(EMBEDDED),  # whatever other data of this name there are
 )
@@ -60,6 +61,7 @@ CLONE_STEPS = 300
 """After so many steps the picture of a policy that wanders gets no clearer."""
 
 _MARKER = "settings.json"
+SUMMARY = "summary.json"
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,7 @@ class DemoSummary:
     @property
     def path(self) -> Path:
         """The summary as JSON."""
-        return self.folder / "summary.json"
+        return self.folder / SUMMARY
 
     @property
     def maze(self) -> Path:
@@ -139,8 +141,11 @@ def run_demo(
 ) -> DemoSummary:
     """Trains, evaluates, and writes ``summary.json``, ``maze.png`` and the run into ``out``.
 
+    A demo that was stopped or killed goes on where it was, and ends as if it had not been.
+
     Args:
-        out: Folder; an earlier demo there is moved to ``<out>-previous``.
+        out: Folder; an earlier demo there that is complete, or had other settings, is moved to
+            ``<out>-previous``.
         seeds: Seeds of training.
         jobs: How many seeds train at a time.
         offline_steps: Gradient steps per seed.
@@ -152,15 +157,17 @@ def run_demo(
     """
     started = time.perf_counter()
     folder = Path(out)
-    _make_room(folder)
     config = SETTINGS.replace(
         offline_steps=offline_steps,
         eval_episodes=episodes,
         eval_every=min(SETTINGS.eval_every, offline_steps),
     )
-    folder.mkdir(parents=True)
-    RunFolder(folder).write_json(_MARKER, config.to_dict())
-    run = train_seeds(config, seeds, folder / "fql", jobs=jobs, progress=progress)
+    wanted = {**config.to_dict(), "seeds": list(seeds)}
+    if not _is_begun(folder, wanted):
+        _make_room(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        RunFolder(folder).write_json(_MARKER, wanted)
+    run = train_seeds(config, seeds, folder / "fql", jobs=jobs, resume="auto", progress=progress)
     points = {actor: [line[-1] for line in lines] for actor, lines in read_points(run).items()}
     scores = tuple(_score(actor, points[actor]) for actor in NAMES)
     _draw(run, scores, folder / "maze.png")
@@ -169,9 +176,16 @@ def run_demo(
     return summary
 
 
+def _is_begun(folder: Path, wanted: Mapping[str, Any]) -> bool:
+    """Whether the folder holds such a demo that is not complete."""
+    if not (folder / _MARKER).is_file() or (folder / SUMMARY).exists():
+        return False
+    return RunFolder(folder).read_json(_MARKER) == wanted
+
+
 def _make_room(folder: Path) -> None:
-    if not folder.exists():
-        return
+    if not folder.exists() or all(p.name.startswith(STAGING_PREFIX) for p in folder.iterdir()):
+        return  # or killed when it had just been made
     if not (folder / _MARKER).is_file():
         raise ConfigError(f"{folder} exists and is not an earlier demo; choose another with --out")
     previous = folder.with_name(f"{folder.name}-previous")

@@ -15,7 +15,8 @@ class Options:
     """Options of the command.
 
     Attributes:
-        out: Folder to make; an earlier demo there is moved to <out>-previous.
+        out: Folder to make; an unfinished demo of these options there is gone on with, any other is
+            moved to <out>-previous.
         seeds: Seeds of training.
         jobs: How many seeds train at a time, one thread each.
         offline_steps: Gradient steps per seed.

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import os
 import signal
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -161,6 +163,7 @@ def _train_one(
 ) -> None:
     # A terminal sends Ctrl-C to every process; the parent passes it on once, as SIGTERM.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     # The parent says once what every run would say. Warnings of other packages are not passed on.
     warnings.simplefilter("ignore")
     warnings.filterwarnings("always", module="flowpolicy")
@@ -179,3 +182,11 @@ def _train_one(
     except FlowPolicyError as error:
         parent.send(("error", str(error)))
         sys.exit(1)
+
+
+def _end_with_parent() -> None:
+    """Asks this process to save and end where its parent was killed: nobody would hear of it."""
+    starter = multiprocessing.parent_process()
+    if starter is not None:
+        wait([starter.sentinel])
+        os.kill(os.getpid(), signal.SIGTERM)

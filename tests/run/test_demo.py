@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +17,7 @@ from flowpolicy.envs import make_gym
 from flowpolicy.errors import ConfigError
 from flowpolicy.evaluate import wilson_interval
 from flowpolicy.plot import Maze
+from flowpolicy.run_folder import RunFolder
 from tests.run.pictures import read_picture
 
 
@@ -31,6 +35,10 @@ def test_the_settings_are_those_that_are_promised():
     assert (SETTINGS.n_step, SETTINGS.discount) == (10, 0.995)
 
 
+def interrupted(*_):
+    raise KeyboardInterrupt
+
+
 @pytest.mark.timeout(300)
 def test_the_demo_writes_table_picture_and_summary(tmp_path, monkeypatch):
     import flowpolicy.demo
@@ -39,7 +47,14 @@ def test_the_demo_writes_table_picture_and_summary(tmp_path, monkeypatch):
     monkeypatch.setattr(flowpolicy.demo, "SETTINGS", quick)
     monkeypatch.setattr(flowpolicy.demo, "CLONE_STEPS", 30)
     out = tmp_path / "demo"
+    out.mkdir()  # as left by one that was killed at once
+    with monkeypatch.context() as patch:
+        patch.setattr(flowpolicy.demo, "_draw", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run_demo(out, seeds=(0,), offline_steps=20, episodes=2, progress=False)
+    trained = RunFolder(out / "fql" / "seed_0").evaluations.read_bytes()
     summary = run_demo(out, seeds=(0,), offline_steps=20, episodes=2, progress=False)
+    assert RunFolder(out / "fql" / "seed_0").evaluations.read_bytes() == trained  # gone on with
     saved = json.loads(summary.path.read_text())
     assert (saved["env"], saved["offline_steps"], saved["seeds"]) == (ENV, 20, [0])
     assert saved["seconds"] > 0
@@ -61,12 +76,43 @@ def test_the_demo_writes_table_picture_and_summary(tmp_path, monkeypatch):
         (tmp_path / "demo-previous").rename(out)
     stranger = tmp_path / "mine"
     stranger.mkdir()
+    (stranger / "notes.txt").touch()
     with pytest.raises(ConfigError, match="mine exists and is not an earlier demo"):
         run_demo(stranger)
     (tmp_path / "demo-previous").mkdir()
     with pytest.raises(ConfigError, match="demo-previous exists and is not an earlier demo"):
         run_demo(out)
     assert summary.path.exists()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_demo_that_is_killed_ends_as_one_that_is_not(tmp_path):
+    """The process alone is killed, as by hand; those that it started end by themselves."""
+    command = [sys.executable, "-m", "flowpolicy", "demo", "--offline-steps", "1000"]
+    command += ["--episodes", "2", "--out"]
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    subprocess.run([*command, str(whole)], check=True, capture_output=True)
+    kills = 0
+    while not (killed / "summary.json").exists():
+        with subprocess.Popen(
+            [*command, str(killed)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        ) as process:
+            try:
+                process.wait(timeout=15 + 5 * kills)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                kills += 1
+                time.sleep(5)
+            else:
+                assert process.returncode == 0, process.stderr.read().decode()
+    assert kills
+    assert not (tmp_path / "killed-previous").exists()
+    ours, theirs = (json.loads((each / "summary.json").read_text()) for each in (killed, whole))
+    assert {**ours, "seconds": 0} == {**theirs, "seconds": 0}
+    for seed in (0, 1):
+        path = f"fql/seed_{seed}/checkpoints/last/model.safetensors"
+        assert (killed / path).read_bytes() == (whole / path).read_bytes()
 
 
 def test_the_maze_is_that_of_the_environment():
