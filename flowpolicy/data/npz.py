@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import lzma
 import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -27,6 +28,17 @@ DAMAGE = (
     OSError,
     RuntimeError,  # encrypted, or (NotImplementedError) an unknown compression
     ValueError,
+)
+#: What numpy raises at a header, which it reads as a Python literal and as the name of a dtype.
+UNREADABLE_HEADER = (
+    ValueError,
+    TypeError,
+    KeyError,
+    SyntaxError,
+    tokenize.TokenError,
+    OverflowError,
+    RecursionError,
+    MemoryError,
 )
 #: The kinds of dtypes that count, measure or say yes and no.
 NUMBERS = "biufc"
@@ -114,7 +126,7 @@ def read_header(
             else np.lib.format.read_array_header_2_0
         )
         shape, _, dtype = read(stream)
-    except ValueError as error:
+    except UNREADABLE_HEADER as error:
         raise DataError(f"{path}: {key} has a damaged header ({error}). {REMEDY}") from error
     if dtype.hasobject or dtype.kind not in kinds:
         wanted = "numbers" if kinds == NUMBERS else "text"

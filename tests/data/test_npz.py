@@ -172,6 +172,9 @@ def test_refuses_more_data_than_compression_can_hide(good):
         b"no header at all",
         npy("nonsense"),
         npy("(1,)", descr="'not a dtype'"),
+        npy("(1,)").replace(b"}", b"\0"),
+        npy("(1,)").replace(b"}", b"("),
+        npy("(1,)").replace(b"'descr'", b"[1, 2]:"),
         b"\x93NUMPY\x09\x00" + b" " * 40,
     ],
 )
