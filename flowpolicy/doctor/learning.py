@@ -80,13 +80,18 @@ def updates_count(run: Examined) -> Iterator[Finding]:
 
 
 def losses_move(run: Examined) -> Iterator[Finding]:
-    """Losses that stand still although batches differ."""
-    if run.step < EARLY or len(run.metrics) < 8:
+    """Losses that stand still although batches differ.
+
+    Those that are scaled by their own batch are left out: the policy gradient's is then 1 wherever
+    all values have one sign.
+    """
+    if run.agent is None or run.step < EARLY:
         return
-    for name in run.columns():
+    for loss in run.agent.loss.losses:
+        name = f"loss_{loss.name}"
         column = run.column(name)
         late = column[len(column) // 2 :]
-        if not name.startswith("loss_") or len(late) < 4:
+        if loss.has_batch_statistic or len(late) < 4:
             continue
         mean, spread = statistics.fmean(late), statistics.pstdev(late)
         if spread <= STILL * abs(mean):

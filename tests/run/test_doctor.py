@@ -268,8 +268,13 @@ class TestLearning:
     def test_a_loss_that_stands_still(self, tmp_path):
         still = [{"loss_dpg": 1.0, "loss_flow": i / 7} for i in range(20)]
         assert "1 in every row of the second half of the run" in told(
-            learning.losses_move(examined(tmp_path, still))
+            learning.losses_move(examined(tmp_path, still, agent=agent(scale=fp.unit_scale)))
         )
+
+    def test_a_loss_of_its_own_scale_may_stand_still(self, tmp_path):
+        still = [{"loss_dpg": 1.0, "loss_flow": i / 7} for i in range(20)]
+        scaled = agent(scale=fp.inverse_mean_abs)
+        assert not list(learning.losses_move(examined(tmp_path, still, agent=scaled)))
 
     @pytest.mark.parametrize(
         ("value", "expected"), [(1000.0, "warning"), (1e-4, "note"), (3.0, "ok")]
