@@ -119,7 +119,7 @@ def load_policy(
     actor: str = "policy",
     device: torch.device | str = "cpu",
 ) -> Actor:
-    """Loads the policy of a run folder; only PyTorch and safetensors are needed.
+    """Loads the policy of a run folder; no simulator, plotting or command-line package is needed.
 
     The policy acts in [-1, 1]. One that was trained on a data set with other bounds
     (``Dataset.from_tensordict(..., action_low=..., action_high=...)``), with normalised
