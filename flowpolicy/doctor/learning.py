@@ -16,9 +16,8 @@ from flowpolicy.modules.evaluated_batch import EvaluatedBatch
 from flowpolicy.modules.frozen import unfrozen
 from flowpolicy.weights import Weight
 
-FEWEST = 0.05
-"""Share of the rows that weights should amount to: one in twenty leaves about a dozen of a batch of
-256."""
+FEWEST = 0.02
+"""Share of the rows that weights should amount to: one in fifty leaves five of a batch of 256."""
 
 STILL = 1e-6
 """Relative change below which a loss counts as standing still; batches alone change it by more."""

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from flowpolicy.checkpoint import read_directory
+from flowpolicy.checkpoint import verify_checkpoint
 from flowpolicy.checkpoint.durable import STAGING_PREFIX
 from flowpolicy.doctor.examined import EARLY, Examined
 from flowpolicy.doctor.finding import Finding
-from flowpolicy.errors import CheckpointError, ConfigError
+from flowpolicy.errors import ConfigError, FlowPolicyError
 from flowpolicy.results import read_points
 
 
 def checkpoints_are_whole(run: Examined) -> Iterator[Finding]:
-    """Every checkpoint, byte by byte; and what a killed process left."""
+    """Every checkpoint, byte by byte and number by number; and what a killed process left."""
     checkpoints = run.folder.checkpoints
     steps = checkpoints.steps()
     if not steps:
@@ -22,8 +22,8 @@ def checkpoints_are_whole(run: Examined) -> Iterator[Finding]:
     damaged = []
     for step in steps:
         try:
-            read_directory(checkpoints.path(step))
-        except CheckpointError as error:
+            verify_checkpoint(checkpoints.path(step))
+        except FlowPolicyError as error:
             damaged.append(step)
             newest = step == steps[-1]
             yield Finding(

@@ -78,7 +78,7 @@ def saved_data(folder: Path) -> Kind:
     entries = {"observation": rows, ("next", "observation"): rows, "action": rows / 8}
     entries |= {("next", "reward"): rows, ("next", "terminated"): flags}
     Dataset(entries).save(path)
-    return Kind(path, lambda: Dataset.open(path).sample(4).shape)
+    return Kind(path, lambda: Dataset.open(path).fingerprint(), checked=True)
 
 
 def suite(folder: Path) -> Kind:
