@@ -72,6 +72,18 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> ConfigError:
     )
 
 
+def refuse_unknown(kind: str, names: Iterable[str], known: Iterable[str]) -> None:
+    """Refuse names that are not in a registry.
+
+    Example:
+        >>> refuse_unknown("agent", ["fql", "gfp"], ["fql", "gfp", "ifql"])
+    """
+    known = tuple(known)
+    for name in names:
+        if name not in known:
+            raise unknown_name(kind, name, known)
+
+
 def require_tensor(owner: str, name: str, value: object) -> None:
     """Refuse what is not a tensor, such as a NumPy array.
 

@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from flowpolicy.benchmark.backends import LocalBackend
 from flowpolicy.benchmark.cells import failed_cells, finished_cells, run_cells
 from flowpolicy.benchmark.suite import Suite
-from flowpolicy.benchmark.summary import Summary, summarize
+from flowpolicy.benchmark.summary import Summary, summarize_all
 from flowpolicy.benchmark.table import write_tables
 from flowpolicy.errors import ConfigError
 from flowpolicy.plot.dots import Dot, dot_plot
@@ -25,7 +26,7 @@ class Report:
     """What a benchmark found, and where it lies.
 
     Attributes:
-        folder: Of the benchmark, with ``table.md``, ``table.csv`` and ``plot.png``.
+        folder: Where ``table.md``, ``table.csv`` and maybe ``plot.png`` lie.
         summaries: Sorted: by environment, the best first.
         failures: Why runs failed, by their folders.
     """
@@ -73,7 +74,7 @@ def run_benchmark(
         for seed in seeds
     }
     claim(folder, _MARKER, {"suite": suite, "description": known.description})
-    run_cells(cells, jobs=jobs, announce=announce)
+    run_cells(cells, backend=LocalBackend(jobs), announce=announce)
     return report(folder)
 
 
@@ -83,12 +84,14 @@ def claim(folder: Path, marker: str, value: dict[str, object]) -> None:
     Raises:
         ConfigError: The folder is something else.
     """
+    # In this order: whoever claims it at the same time writes the marker before anything else.
+    taken = folder.exists() and any(not p.name.startswith(".tmp-") for p in folder.iterdir())
     if (folder / marker).is_file():
         if (had := RunFolder(folder).read_json(marker)) != value:
             raise ConfigError(
                 f"{folder} holds other results ({had}, not {value}); choose another with --out"
             )
-    elif folder.exists() and any(folder.iterdir()):
+    elif taken:
         raise ConfigError(f"{folder} exists and has no {marker}; choose another with --out")
     else:
         folder.mkdir(parents=True, exist_ok=True)
@@ -107,8 +110,7 @@ def report(out: str | Path) -> Report:
     for run in finished_cells(folder):
         config = run.config()
         groups.setdefault((config["env"], config["agent"]), []).append(run)
-    found = [summarize(env, method, runs) for (env, method), runs in groups.items()]
-    summaries = tuple(sorted(found, key=lambda s: (s.env, -s.mean, s.name)))
+    summaries = summarize_all(groups)
     if summaries:
         write_tables(summaries, folder, title=said["description"])
         panels = {

@@ -1,69 +1,86 @@
-"""The runs of a benchmark: each in a folder of its own, run once, and again if it failed."""
+"""The runs of a comparison: each in a folder of its own, finished once, and again if it failed."""
 
 from __future__ import annotations
 
-import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
-from flowpolicy.errors import ConfigError
+from flowpolicy.benchmark.backends import Backend, Cells, LocalBackend
+from flowpolicy.benchmark.cell import FAILED, FINISHED, is_held, require_cell
+from flowpolicy.errors import require_at_least
 from flowpolicy.run_folder import RunFolder
-from flowpolicy.train import TrainConfig
-from flowpolicy.train.processes import train_all
-
-FINISHED = "finished.json"
-FAILED = "failed.json"
 
 
 def run_cells(
-    cells: Mapping[Path, TrainConfig],
+    cells: Cells,
     *,
-    jobs: int = 2,
+    backend: Backend = LocalBackend(),
+    retries: int = 0,
     announce: Callable[[str], None] | None = None,
 ) -> dict[Path, str]:
     """Runs what is not finished.
 
-    A finished run is not touched; one that was killed or failed is removed and begun anew.
+    A finished run is not touched, nor is one that another process runs; one that was stopped or
+    killed, or that failed, goes on from its newest checkpoint, or begins anew where it has none.
 
     Args:
         cells: The folders, and the run of each.
-        jobs: How many processes run at a time, one thread each.
+        backend: Where they run.
+        retries: How often a run that failed is tried again, after all others.
         announce: Called with one line about each run that ends.
 
     Returns:
         Why runs failed, by their folders.
 
     Raises:
-        ConfigError: A finished run has other settings, or a folder is not that of a run.
-        Stopped: SIGINT or SIGTERM came; finished runs stay.
+        ConfigError: A run that is finished or can go on has other settings, or a folder is not that
+            of a run.
+        Stopped: SIGINT or SIGTERM came; finished runs stay, what was running is saved.
     """
+    require_at_least("run_cells", "retries", retries, 0)
     tell = announce or (lambda _: None)
-    wanted = {}
     for path, config in cells.items():
-        if (path / FINISHED).is_file():
-            _require_same(path, config)
-        elif path.exists() and not any((path / name).is_file() for name in ("config.json", FAILED)):
-            raise ConfigError(f"{path} is in the way and not a run; choose another with --out")
+        require_cell(path, config)
+    todo = {path: cells[path] for path in cells if not (path / FINISHED).is_file()}
+    tell(f"{len(cells) - len(todo)} of {len(cells)} runs are finished, {len(todo)} to go")
+    failures: dict[Path, str] = {}
+    for attempt in range(retries + 1):
+        progress = _Progress(len(todo), tell)
+        found = backend.run(todo, progress.ended)
+        failures = {path: said for path, said in found.items() if path not in progress.elsewhere}
+        todo = {path: cells[path] for path in failures}
+        if not todo:
+            break
+        if attempt < retries:
+            tell(f"{len(todo)} runs failed and are tried again")
+    return failures
+
+
+class _Progress:
+    """Marks what failed, and tells of each run that ends."""
+
+    def __init__(self, total: int, tell: Callable[[str], None]) -> None:
+        self.elsewhere: set[Path] = set()
+        self._total = total
+        self._tell = tell
+        self._done = 0
+        self._started = time.perf_counter()
+
+    def ended(self, path: Path, failure: str | None) -> None:
+        self._done += 1
+        if failure is None:
+            result = "finished"
+        elif is_held(path):  # by another process, which was first; ours has let go of it
+            self.elsewhere.add(path)
+            result = "is run by another process"
         else:
-            wanted[path] = config
-    for path in wanted:
-        if path.exists():
-            shutil.rmtree(path)
-    tell(f"{len(cells) - len(wanted)} of {len(cells)} runs are finished, {len(wanted)} to go")
-    started, done = time.perf_counter(), 0
-
-    def ended(path: Path, failure: str | None) -> None:
-        nonlocal done
-        done += 1
-        path.mkdir(parents=True, exist_ok=True)
-        name, value = (FINISHED, {}) if failure is None else (FAILED, {"message": failure})
-        RunFolder(path).write_json(name, value)
-        result = "finished" if failure is None else f"FAILED: {failure}"
-        minutes = (time.perf_counter() - started) / 60
-        tell(f"[{done}/{len(wanted)}, {minutes:.1f} min] {'/'.join(path.parts[-3:])} {result}")
-
-    return train_all(wanted, jobs=jobs, progress=False, ended=ended)
+            path.mkdir(parents=True, exist_ok=True)
+            RunFolder(path).write_json(FAILED, {"message": failure})
+            result = f"FAILED: {failure}"
+        minutes = (time.perf_counter() - self._started) / 60
+        name = "/".join(path.parts[-3:])
+        self._tell(f"[{self._done}/{self._total}, {minutes:.1f} min] {name} {result}")
 
 
 def finished_cells(out: Path) -> list[RunFolder]:
@@ -74,13 +91,9 @@ def finished_cells(out: Path) -> list[RunFolder]:
 def failed_cells(out: Path) -> dict[Path, str]:
     """Why runs below a folder failed, by their folders."""
     found = sorted(out.glob(f"*/*/*/{FAILED}"))
-    return {path.parent: str(RunFolder(path.parent).read_json(FAILED)["message"]) for path in found}
+    return {path.parent: message_of(path.parent) for path in found}
 
 
-def _require_same(path: Path, config: TrainConfig) -> None:
-    if changed := TrainConfig.from_dict(RunFolder(path).config()).difference(config):
-        name, before, now = changed
-        raise ConfigError(
-            f"{path} was run with {name} {before!r}, now it is {now!r}; choose another folder with "
-            "--out, or remove this one"
-        )
+def message_of(cell: Path) -> str:
+    """Why a cell failed."""
+    return str(RunFolder(cell).read_json(FAILED)["message"])

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from flowpolicy.agents import build, recipe_options
+from flowpolicy.benchmark.backends import LocalBackend
 from flowpolicy.benchmark.benchmark import FOOTNOTE, Report, claim
 from flowpolicy.benchmark.cells import failed_cells, finished_cells, run_cells
 from flowpolicy.benchmark.suite import Suite
@@ -110,7 +111,7 @@ def run_sensitivity(
                 cells[folder / variant / f"{value:g}" / f"seed_{seed}"] = config
             build(agent, 3, 2, **config.recipe)
     claim(folder, _MARKER, {"agent": agent, "env": env, "option": option, "suite": suite})
-    run_cells(cells, jobs=jobs, announce=announce)
+    run_cells(cells, backend=LocalBackend(jobs), announce=announce)
     return sensitivity_report(folder)
 
 

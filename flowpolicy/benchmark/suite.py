@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -14,7 +14,7 @@ import torch
 
 from flowpolicy.agents import build, recipe_options
 from flowpolicy.data.locate import EMBEDDED
-from flowpolicy.errors import ConfigError, FlowPolicyError, unknown_name
+from flowpolicy.errors import ConfigError, FlowPolicyError, refuse_unknown, unknown_name
 from flowpolicy.train import TrainConfig
 
 _TABLES = ("run", "shared", "methods")
@@ -63,7 +63,7 @@ class Suite:
             said = tomllib.loads(file.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise ConfigError(f"suite {name} cannot be read: {error}") from error
-        _refuse_unknown(f"key of suite {name}", said, ("description", "environments"))
+        refuse_unknown(f"key of suite {name}", said, ("description", "environments"))
         suite = cls(name, str(said.get("description", name)), said.get("environments", {}))
         suite._check()
         return suite
@@ -117,26 +117,19 @@ class Suite:
             raise ConfigError(f"suite {self.name} has no table [environments.<env>]")
         for env, table in self.tables.items():
             where = f"suite {self.name}, {env}"
-            _refuse_unknown(f"key of {where}", table, _TABLES)
+            refuse_unknown(f"key of {where}", table, _TABLES)
             if not table.get("methods"):
                 raise ConfigError(f"{where}: no methods")
-            _refuse_unknown(f"key of {where}, run", table.get("run", {}), {*_RUN, "embedded"})
+            refuse_unknown(f"key of {where}, run", table.get("run", {}), {*_RUN, "embedded"})
             known: set[str] = set()
             for method, own in table["methods"].items():
                 known |= set(recipe_options(method))
                 try:
                     run = own.get("run", {})
-                    _refuse_unknown("key of run", run, {*_RUN, "embedded"})
+                    refuse_unknown("key of run", run, {*_RUN, "embedded"})
                     config = self.config(env, method, seed=0)
                     with torch.device("meta"):  # whatever sizes it says, nothing is allocated
                         build(method, 3, 2, **config.recipe)
                 except (FlowPolicyError, TypeError, AttributeError) as error:
                     raise ConfigError(f"{where}, {method}: {error}") from error
-            _refuse_unknown(f"option of any method of {where}", table.get("shared", {}), known)
-
-
-def _refuse_unknown(kind: str, values: Iterable[str], known: Iterable[str]) -> None:
-    known = tuple(known)
-    for name in values:
-        if name not in known:
-            raise unknown_name(kind, name, known)
+            refuse_unknown(f"option of any method of {where}", table.get("shared", {}), known)

@@ -67,6 +67,16 @@ def summarize(env: str, name: str, runs: Sequence[RunFolder]) -> Summary:
     return Summary(env, name, dict(sorted(points.items())), seconds, milliseconds)
 
 
+def summarize_all(groups: Mapping[tuple[str, str], Sequence[RunFolder]]) -> tuple[Summary, ...]:
+    """The summaries of several groups by environment and name, the best of each environment first.
+
+    Raises:
+        ConfigError: As of :func:`summarize`.
+    """
+    found = [summarize(env, name, runs) for (env, name), runs in groups.items()]
+    return tuple(sorted(found, key=lambda s: (s.env, -s.mean, s.name)))
+
+
 def _times(metrics: Path) -> tuple[float, float]:
     """Seconds in updates, and milliseconds of one in the median row."""
     try:

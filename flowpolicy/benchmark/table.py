@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,8 +27,9 @@ def write_tables(summaries: Sequence[Summary], out: Path, *, title: str) -> None
         lines.append("|---|---|---|---|---|---|---|---|")
         lines += [_row(s) for s in rows]
     (out / "table.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    (out / "table.csv").unlink(missing_ok=True)
-    file = CsvFile(out / "table.csv")
+    file = CsvFile(
+        out / f".tmp-{os.getpid()}-table.csv"
+    )  # two sweeps of one folder may end at once
     for s in summaries:
         low, high = s.interval or (None, None)
         pooled_low, pooled_high = s.pooled or (None, None)
@@ -50,6 +52,7 @@ def write_tables(summaries: Sequence[Summary], out: Path, *, title: str) -> None
                 "ms_per_update": round(s.milliseconds, 3),
             }
         )
+    file.path.replace(out / "table.csv")
 
 
 def _row(s: Summary) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 from pathlib import Path
 from typing import Final
@@ -26,7 +27,8 @@ def replace_durably(path: Path, content: bytes) -> Path:
         >>> replace_durably(Path(tempfile.mkdtemp()) / "a.txt", b"new").read_bytes()
         b'new'
     """
-    staging = path.with_name(f"{STAGING_PREFIX}{path.name}")
+    # A name of its own: several processes may write the same file.
+    staging = path.with_name(f"{STAGING_PREFIX}{path.name}-{secrets.token_hex(4)}")
     try:
         write_durably(staging, content)
         staging.replace(path)

@@ -12,7 +12,18 @@ import warnings
 from collections.abc import Callable, Sequence
 
 from flowpolicy.__about__ import __version__
-from flowpolicy.cli import benchmark, data, demo, doctor, evaluate, plot, sensitivity, train, verify
+from flowpolicy.cli import (
+    benchmark,
+    data,
+    demo,
+    doctor,
+    evaluate,
+    plot,
+    sensitivity,
+    sweep,
+    train,
+    verify,
+)
 from flowpolicy.cli.console import complain, say
 from flowpolicy.errors import FlowPolicyError, unknown_name
 from flowpolicy.evaluate import EvaluationError
@@ -30,6 +41,7 @@ COMMANDS: dict[str, tuple[Command, str]] = {
     "plot": (plot.command, "draw the learning curves of one or several run folders"),
     "benchmark": (benchmark.command, "compare the methods of a suite, run by run"),
     "sensitivity": (sensitivity.command, "draw success against a coefficient of one method"),
+    "sweep": (sweep.command, "train every cell of a grid, on this machine or on many"),
     "data": (data.command, "generate data sets on this machine"),
     "verify": (verify.command, "read checkpoints and saved data sets and say what is damaged"),
     "doctor": (doctor.command, "say what is wrong with this machine, or with a run"),

@@ -70,7 +70,8 @@ def show(found: Report) -> None:
     """Says what was found, and where it lies."""
     say("", *_table(found), "")
     if found.summaries:
-        say(*(f"{found.folder / name}" for name in ("table.md", "table.csv", "plot.png")))
+        written = [found.folder / name for name in ("table.md", "table.csv", "plot.png")]
+        say(*(str(path) for path in written if path.exists()))
 
 
 def _table(found: Report) -> list[str]:

@@ -17,32 +17,35 @@ from typing import Any
 
 from flowpolicy.errors import ConfigError, FlowPolicyError
 from flowpolicy.run_folder import RunFolder
-from flowpolicy.train.claim import Resume
 from flowpolicy.train.config import TrainConfig
 from flowpolicy.train.loop import train
 from flowpolicy.train.stop import Stopped, StopRequest
+
+Trainer = Callable[..., object]
+"""Called as :func:`~flowpolicy.train.train` is; it travels to another process."""
 
 
 def train_all(
     runs: Mapping[Path, TrainConfig],
     *,
+    trainer: Trainer = train,
     jobs: int = 2,
     progress: bool = True,
     announce: Callable[[str], None] | None = None,
-    resume: Resume = False,
     ended: Callable[[Path, str | None], None] | None = None,
 ) -> dict[Path, str]:
     """Trains every run into the folder that it stands for, ``jobs`` at a time, in their order.
 
     Every process uses one thread (unless ``threads`` of the run says otherwise), so the results do
     not depend on ``jobs``. A run that fails does not keep the others from being finished.
+    Where this process is killed, its runs save their state and end.
 
     Args:
         runs: The folders to make, and the run of each.
+        trainer: What each process does.
         jobs: How many processes run at a time.
         progress: Show a progress bar for each.
         announce: Called with one line about the data, once for all runs that would say the same.
-        resume: Whether to go on with runs, as in :func:`~flowpolicy.train.train`.
         ended: Called after each run with its folder and why it failed; ``None`` if it did not.
 
     Returns:
@@ -64,9 +67,8 @@ def train_all(
             while waiting or running:
                 while waiting and free_lines and not stop.requested:
                     out = waiting.pop(0)
-                    job = _start(
-                        runs[out], out, free_lines.pop(0), progress=progress, resume=resume
-                    )
+                    line = free_lines.pop(0)
+                    job = _start(trainer, runs[out], out, line, progress=progress)
                     running[job.process.sentinel] = job
                 sentinels = wait(list(running), timeout=0.2)
                 _pass_on(running.values(), told, announce)
@@ -117,7 +119,10 @@ class _Job:
         self.news()
         if self.error is not None:
             return self.error
-        return f"its process ended with exit code {self.process.exitcode}"
+        code = self.process.exitcode
+        if code < 0:
+            return f"its process was killed by {signal.Signals(-code).name}"
+        return f"its process ended with exit code {code}"
 
 
 def _pass_on(
@@ -134,11 +139,11 @@ def _pass_on(
             announce(text)
 
 
-def _start(config: TrainConfig, out: Path, line: int, *, progress: bool, resume: Resume) -> _Job:
+def _start(trainer: Trainer, config: TrainConfig, out: Path, line: int, *, progress: bool) -> _Job:
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe(duplex=False)
     single = config.replace(threads=config.threads or 1)
-    arguments = (single.to_dict(), out, line if progress else None, resume, there)
+    arguments = (trainer, single.to_dict(), out, line if progress else None, there)
     process = context.Process(target=_train_one, args=arguments)
     process.start()
     there.close()
@@ -155,10 +160,10 @@ def _stop(running: dict[Any, _Job]) -> None:
 
 
 def _train_one(
+    trainer: Trainer,
     config: dict[str, Any],
     out: Path,
     line: int | None,
-    resume: Resume,
     parent: Connection[Any, Any],
 ) -> None:
     # A terminal sends Ctrl-C to every process; the parent passes it on once, as SIGTERM.
@@ -169,10 +174,9 @@ def _train_one(
     warnings.filterwarnings("always", module="flowpolicy")
     warnings.showwarning = lambda message, *_, **__: parent.send(("warning", str(message)))
     try:
-        train(
+        trainer(
             TrainConfig.from_dict(config),
             out,
-            resume=resume,
             progress=line is not None,
             position=line or 0,
             announce=lambda text: parent.send(("data", text)),
@@ -182,6 +186,9 @@ def _train_one(
     except FlowPolicyError as error:
         parent.send(("error", str(error)))
         sys.exit(1)
+    except Exception as error:
+        parent.send(("error", f"{type(error).__name__}: {error}"))
+        raise
 
 
 def _end_with_parent() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -14,6 +15,7 @@ from flowpolicy.plot import learning_curve
 from flowpolicy.run_folder import RunFolder
 from flowpolicy.train.claim import claim, is_finished
 from flowpolicy.train.config import TrainConfig
+from flowpolicy.train.loop import train
 from flowpolicy.train.processes import train_all
 from flowpolicy.train.resume import require_same_settings
 from flowpolicy.train.versions import versions
@@ -103,7 +105,11 @@ def train_seeds(
                 announce(f"{path} is finished: there is nothing to do")
         waiting = {path: run for path, run in runs.items() if path not in done}
         failures = train_all(
-            waiting, jobs=jobs, progress=progress, announce=announce, resume=resume
+            waiting,
+            trainer=partial(train, resume=resume),
+            jobs=jobs,
+            progress=progress,
+            announce=announce,
         )
         if waiting and any(seed.read_evaluations() for seed in folder.seeds()):
             learning_curve([folder], folder.curve)

@@ -21,6 +21,7 @@ import torch
 
 import flowpolicy
 from flowpolicy import data
+from flowpolicy.benchmark import Grid
 from flowpolicy.checkpoint import Checkpoints, load_policy, read_directory, verify_checkpoint
 from flowpolicy.checkpoint.policy import load_agent
 from flowpolicy.cli import main
@@ -181,6 +182,12 @@ def own_suite(folder: Path) -> Reading:
     return Reading(kind.read, (kind.path,))
 
 
+def own_grid(folder: Path) -> Reading:
+    path = folder / "grid.toml"
+    path.write_text(f"[grid]\nagent = ['bc']\nenv = ['{MAZE}']\n")
+    return Reading(lambda: Grid.read(path), (path,))
+
+
 #: By the function or method that is given the path; also some that only others call.
 READERS: dict[str, Callable[[Path], Reading]] = {
     "checkpoint.directory.read_directory": of_checkpoint(read_directory),
@@ -200,6 +207,7 @@ READERS: dict[str, Callable[[Path], Reading]] = {
     "data.torchrl_dataset.OGBenchExperienceReplay": mapped,
     "data.generate.episodes.load_shard": shard,
     "benchmark.suite.Suite.read": own_suite,
+    "benchmark.grid.Grid.read": own_grid,
     "results.points.read_points": of_run(read_points, "eval.csv"),
     "run_folder.RunFolder.open": of_run(
         lambda run: RunFolder.open(run.path).config(), "config.json"
@@ -231,7 +239,8 @@ HANDING_ON = """
     benchmark.benchmark.repeat benchmark.benchmark.report
     benchmark.benchmark.run_benchmark cli.benchmark.Options cli.data.Options
     cli.demo.Options cli.doctor.Options cli.plot.Options cli.sensitivity.Options
-    cli.verify.Options
+    cli.verify.Options cli.sweep.Options benchmark.grid.Grid.cells benchmark.sweep.run_one
+    benchmark.sweep.run_sweep benchmark.sweep.sweep_report
     data.generate.command.generate demo.run_demo doctor.examined.examine
     run_folder.RunFolder run_folder.read_table train.seeds.train_seeds
     train.together.train_together

@@ -1,0 +1,136 @@
+"""A search over settings with Optuna, whose trials are cells like any others."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from flowpolicy.benchmark.backends import Backend, Cells
+from flowpolicy.benchmark.cell import FINISHED, held
+from flowpolicy.benchmark.cells import run_cells
+from flowpolicy.benchmark.grid import Grid
+from flowpolicy.benchmark.search_space import SearchSpace
+from flowpolicy.errors import require_installed
+from flowpolicy.results import read_points
+from flowpolicy.run_folder import RunFolder
+from flowpolicy.train import TrainConfig
+
+JOURNAL = "search.journal"
+_AGAIN = "again"
+"""Attribute of a trial that takes up another one, which a kill cut off."""
+
+
+def run_search(
+    grid: Grid,
+    space: SearchSpace,
+    out: Path,
+    *,
+    backend: Backend,
+    retries: int = 1,
+    data_root: str | None = None,
+    announce: Callable[[str], None] | None = None,
+) -> dict[Path, str]:
+    """Runs what is left of a search's trials.
+
+    A trial runs every cell of the grid with the values that it chose, and its value is the mean of
+    their last evaluations. Every trial is in a journal file at once. Those that a kill cut off are
+    marked as failed there, and their values are tried again before others: their cells go on.
+
+    Args:
+        grid: The cells of a trial.
+        space: What is searched through.
+        out: Folder of the sweep.
+        backend: Where cells run.
+        retries: How often a cell that failed is tried again.
+        data_root: Folder of data sets, where the grid names none.
+        announce: Called with one line about each cell and each trial.
+
+    Returns:
+        Why cells failed, by their folders.
+
+    Raises:
+        ConfigError: Optuna is not installed, or a cell cannot be.
+        HeldError: Another process searches in this folder.
+        Stopped: SIGINT or SIGTERM came; what was running is saved.
+    """
+    require_installed("a search", "optuna", extra="sweep")
+    tell = announce or (lambda _: None)
+    failures: dict[Path, str] = {}
+    with held(out / ".search.lock"):
+        study = open_study(out, seed=space.seed)
+        give_back(study)
+        while (left := space.trials - tried(study)) > 0:
+            trials = [study.ask() for _ in range(min(left, space.at_once))]
+            tell(f"trials {', '.join(str(trial.number) for trial in trials)} of {space.trials}")
+            cells = [grid.cells(out, data_root=data_root, **space.suggest(t)) for t in trials]
+            together = {path: config for each in cells for path, config in each.items()}
+            failures |= run_cells(together, backend=backend, retries=retries, announce=announce)
+            for trial, each in zip(trials, cells, strict=True):
+                _end(study, trial, each)
+        if completed(study):
+            best = study.best_trial
+            tell(f"best of {space.trials} trials: {_told(best.params)} with {best.value:.1f}")
+    return failures
+
+
+def open_study(out: Path, *, seed: int) -> Any:
+    """The study whose journal lies in a folder; made where there is none."""
+    import optuna
+    from optuna.storages.journal import JournalFileBackend, JournalStorage
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    storage = JournalStorage(JournalFileBackend(str(out / JOURNAL)))
+    study = optuna.create_study(
+        storage=storage, study_name="sweep", direction="maximize", load_if_exists=True
+    )
+    # A study that goes on would begin the same random numbers again.
+    study.sampler = optuna.samplers.TPESampler(seed=seed + len(study.trials))
+    return study
+
+
+def give_back(study: Any) -> None:
+    """Marks the trials that a kill left running as failed, and puts their values first in line.
+
+    In this order a kill in between repeats a trial, whose cells are finished by then, and loses
+    none.
+    """
+    from optuna.trial import TrialState
+
+    for trial in study.get_trials(states=[TrialState.RUNNING]):
+        study.enqueue_trial(trial.params, user_attrs={_AGAIN: trial.number})
+        study.tell(trial.number, state=TrialState.FAIL)
+
+
+def tried(study: Any) -> int:
+    """How many trials were tried; one that a kill cut off counts when it was tried again."""
+    ended = [trial for trial in study.trials if trial.state.is_finished()]
+    return len(ended) - sum(_AGAIN in trial.user_attrs for trial in study.trials)
+
+
+def completed(study: Any) -> list[Any]:
+    """The trials that have a value."""
+    from optuna.trial import TrialState
+
+    return list(study.get_trials(states=[TrialState.COMPLETE]))
+
+
+def _end(study: Any, trial: Any, cells: Cells) -> None:
+    from optuna.trial import TrialState
+
+    if all((path / FINISHED).is_file() for path in cells):
+        study.tell(trial, statistics.fmean(map(_last, cells, cells.values())))
+    else:
+        study.tell(trial, state=TrialState.FAIL)
+
+
+def _last(cell: Path, config: TrainConfig) -> float:
+    """What a cell's last evaluation says of its first actor."""
+    return read_points(RunFolder(cell))[config.eval_actors[0]][0][-1].value
+
+
+def _told(values: Mapping[str, Any]) -> str:
+    return ", ".join(
+        f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in values.items()
+    )

@@ -1,0 +1,109 @@
+"""A cell is run by one process at a time, goes on where it was left, and is finished once."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from flowpolicy.benchmark.backends import LocalBackend
+from flowpolicy.benchmark.cell import HeldError, held, lock_of, run_cell, state_of
+from flowpolicy.benchmark.cells import failed_cells, finished_cells, run_cells
+from flowpolicy.errors import ConfigError, FlowPolicyError
+from flowpolicy.run_folder import RunFolder
+from flowpolicy.train import train
+from tests.run.conftest import TINY
+
+QUICK = TINY.replace(
+    eval_every=0, eval_episodes=1, max_episode_steps=2, eval_actors=("policy",), threads=1
+)
+HOLD = (  # what `held` does, without its imports
+    "import fcntl, sys; file = open(sys.argv[1], 'a'); fcntl.flock(file, fcntl.LOCK_EX)\n"
+    "print('held', flush=True); sys.stdin.read()"
+)
+
+
+def test_one_process_at_a_time_and_a_kill_lets_go(tmp_path):
+    cell = tmp_path / "cell"
+    command = [sys.executable, "-c", HOLD, str(lock_of(cell))]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout.readline() == "held\n"
+        assert state_of(cell) == "running"
+        with pytest.raises(HeldError, match=".cell.lock is held by another process"):
+            run_cell(QUICK, cell, progress=False)
+        assert not cell.exists()
+        other.kill()
+    with held(lock_of(cell)):
+        pass
+    assert state_of(cell) == "new"
+
+
+def test_a_finished_cell_is_left_alone_and_a_stopped_one_goes_on(tmp_path):
+    cell = tmp_path / "cell"
+    train(QUICK, cell, progress=False)
+    begun = (cell / "versions.json").stat().st_mtime_ns
+    shutil.rmtree(RunFolder(cell).checkpoints.path(20))
+    assert state_of(cell) == "stopped"
+    run_cell(QUICK, cell, progress=False)  # from update 10
+    assert RunFolder(cell).checkpoints.steps() == [10, 20]
+    assert (cell / "versions.json").stat().st_mtime_ns == begun
+    assert state_of(cell) == "finished"
+    run_cell(QUICK, cell, progress=False)
+    with pytest.raises(ConfigError, match="was run with batch_size 16, now it is 8; choose"):
+        run_cell(QUICK.replace(batch_size=8), cell, progress=False)
+
+
+def test_a_cell_without_checkpoint_begins_anew_also_with_other_settings(tmp_path):
+    cell = tmp_path / "cell"
+    RunFolder.create(cell, QUICK.to_dict())  # all that a run killed at once leaves
+    run_cell(QUICK.replace(batch_size=8), cell, progress=False)
+    assert RunFolder(cell).config()["batch_size"] == 8
+    foreign = tmp_path / "mine"
+    foreign.mkdir()
+    with pytest.raises(ConfigError, match="mine is in the way and not a run"):
+        run_cell(QUICK, foreign, progress=False)
+
+
+class Here:
+    """A backend without processes."""
+
+    def run(self, cells, ended):
+        failures = {}
+        for path, config in cells.items():
+            try:
+                run_cell(config, path, progress=False)
+            except FlowPolicyError as error:
+                failures[path] = str(error)
+            ended(path, failures.get(path))
+        return failures
+
+
+def test_a_failed_cell_is_tried_again_and_does_not_keep_others_from_running(tmp_path):
+    bad = QUICK.replace(eval_actors=("flw",))
+    a, b, c = (tmp_path / "env" / name / "seed_0" for name in "abc")
+    cells = {b: bad, a: QUICK, c: QUICK}
+    said = []
+    with held(lock_of(c)):  # somebody else is at work on it
+        failures = run_cells(cells, backend=Here(), retries=1, announce=said.append)
+    assert list(failures) == [b] and "unknown actor of fql 'flw'" in failures[b]
+    assert sum("FAILED" in line for line in said) == 2
+    assert sum("env/c/seed_0 is run by another process" in line for line in said) == 1
+    assert "1 runs failed and are tried again" in said
+    assert [state_of(cell) for cell in (a, b, c)] == ["finished", "failed", "new"]
+    assert failed_cells(tmp_path) == failures
+    assert [run.path for run in finished_cells(tmp_path)] == [a]
+    assert run_cells({a: QUICK, b: QUICK}, backend=Here(), announce=said.append) == {}
+    assert "1 of 2 runs are finished, 1 to go" in said
+    assert failed_cells(tmp_path) == {}
+
+
+def test_numbers_of_jobs_and_retries_are_checked():
+    with pytest.raises(ConfigError, match="jobs must be at least 1, got 0"):
+        LocalBackend(0)
+    with pytest.raises(ConfigError, match="retries must be at least 0, got -1"):
+        run_cells({Path("x"): QUICK}, retries=-1)
