@@ -60,12 +60,12 @@ def require_same_run(folder: RunFolder, config: TrainConfig) -> None:
 
 
 def require_same_settings(folder: RunFolder, before: TrainConfig, config: TrainConfig) -> None:
-    """Refuses to go on with other settings.
+    """Refuses to go on with other settings; where the data lie is none, their content is compared.
 
     Raises:
         ConfigError: Names the first one that differs.
     """
-    if changed := before.difference(config):
+    if changed := before.difference(config.replace(data_root=before.data_root)):
         name, then, now = changed
         raise ConfigError(
             f"{folder.path} is a run with {name} {then!r}, not {now!r}; resume it with the "

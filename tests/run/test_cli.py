@@ -298,7 +298,8 @@ def test_a_score_comes_with_what_is_not_as_in_the_paper(finished_run, capsys):
     score, but = capsys.readouterr().out.splitlines()[-2:]
     assert score == "score of flow by protocol fql_d4rl: 0.0 %"
     assert but == "  not as in the paper: 3 episodes per evaluation, not 50; 1 seed, not 8"
-    assert main(["eval", run, "--step", "10", *quick]) == 0  # one checkpoint is not the run
+    for step in ("10", "best"):
+        assert main(["eval", run, "--step", step, *quick]) == 0  # one checkpoint is not the run
     assert "score" not in capsys.readouterr().out
     assert main(["eval", run, "--protocol", "fgl"]) == 2
     assert "error: unknown protocol 'fgl'; did you mean 'fql'" in capsys.readouterr().err

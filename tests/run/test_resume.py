@@ -83,7 +83,8 @@ def test_another_meaning_is_refused(copy, data):
 
 def test_the_same_content_from_elsewhere_goes_on(copy, whole, data):
     moved = renamed(data, name="moved", origin="file", files={"other.npz": "0"})
-    train(OFFLINE, copy.path, dataset=moved, resume=True, progress=False)
+    elsewhere = OFFLINE.replace(data_root="elsewhere")
+    train(elsewhere, copy.path, dataset=moved, resume=True, progress=False)
     ours, theirs = (f.checkpoints.read().files["model.safetensors"] for f in (copy, whole))
     assert ours == theirs
 
