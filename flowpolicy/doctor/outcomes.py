@@ -11,6 +11,9 @@ from flowpolicy.doctor.finding import Finding
 from flowpolicy.errors import ConfigError, FlowPolicyError
 from flowpolicy.results import read_points
 
+ENOUGH = 20
+"""Episodes without any success from which the true rate is below a sixth, at 95 %."""
+
 
 def checkpoints_are_whole(run: Examined) -> Iterator[Finding]:
     """Every checkpoint, byte by byte and number by number; and what a killed process left."""
@@ -76,11 +79,13 @@ def policy_beats_its_clone(run: Examined) -> Iterator[Finding]:
         else:
             yield Finding("ok", name, told)
     points = [p for p in actors.get("policy", [[]])[0] if p.successes is not None]
-    if points and points[-1].step >= EARLY and not any(p.successes for p in points):
+    episodes = sum(point.episodes for point in points)
+    late = bool(points) and points[-1].step >= EARLY
+    if late and episodes >= ENOUGH and not any(point.successes for point in points):
         yield Finding(
             "note",
             "policy",
-            f"no success in {sum(p.episodes for p in points)} episodes so far",
+            f"no success in {episodes} episodes so far",
             "is the budget near the paper's? Manipulation takes hundreds of thousands of updates; "
             "docs/results tells what a few thousand do",
         )

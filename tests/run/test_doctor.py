@@ -104,6 +104,7 @@ class TestHealthy:
         assert all(isinstance(f, Finding) for check in checks for f in check(run))
 
     @pytest.mark.slow
+    @pytest.mark.timeout(600)
     def test_a_run_that_has_learned(self, tmp_path):
         config = TINY.replace(
             options={"hidden": (64, 64), "lr": 1e-3, "tau": 0.02, "alpha": 10.0},
