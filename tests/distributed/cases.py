@@ -69,9 +69,10 @@ def _double(entry: Tensor) -> Tensor:
     return entry.double() if entry.is_floating_point() else entry
 
 
-def compiled() -> Results:
+def compiled(backend: str) -> Results:
+    """One of the statistics is then within the graph."""
     torch.manual_seed(0)
-    agent = small("fql", flow_steps=1).double().compile(backend="aot_eager")
+    agent = small("fql", flow_steps=1).double().compile(backend=backend)
     return learned(agent, [batch(seed) for seed in range(2)])
 
 
@@ -125,4 +126,8 @@ CASES: dict[str, Callable[[], Results]] = {
     "own loop, masked rows": partial(own_loop, "masked"),
     "own loop, weighted rows": partial(own_loop, "weighted"),
     "own loop, sum": partial(own_loop, "sum"),
+}
+
+SLOW_CASES: dict[str, Callable[[], Results]] = {
+    f"compiled by {backend}": partial(compiled, backend) for backend in ("aot_eager", "inductor")
 }

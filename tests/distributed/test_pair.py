@@ -9,6 +9,7 @@ import subprocess
 import sys
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,7 +19,7 @@ from flowpolicy.checkpoint.agent_files import MODEL, OPTIMIZER_TENSORS, tensors_
 from flowpolicy.data.locate import EMBEDDED
 from flowpolicy.run_folder import RunFolder
 from flowpolicy.train import train
-from tests.distributed.cases import CASES
+from tests.distributed.cases import CASES, SLOW_CASES, Results
 from tests.distributed.refusals import REFUSALS
 from tests.distributed.runs import copy_of_the_first_half
 from tests.run.conftest import TINY
@@ -26,19 +27,16 @@ from tests.run.conftest import TINY
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture(scope="module")
-def pair(tmp_path_factory):
-    """What each of two processes found; one pair for all tests, because it takes seconds."""
-    folder = tmp_path_factory.mktemp("pair")
-    train(TINY, folder / "alone", progress=False)
-    copy_of_the_first_half(folder / "alone", folder / "resumed")
+def of_both(folder: Path, kind: str, timeout: float) -> list[dict[str, Any]]:
+    """What each of two processes found."""
     command = [sys.executable, "-m", "tests.distributed.pair", str(folder)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "FLOWPOLICY_DATA": str(EMBEDDED)}
     processes = [
-        subprocess.Popen([*command, str(rank)], cwd=ROOT, env=environment) for rank in range(2)
+        subprocess.Popen([*command, str(rank), kind], cwd=ROOT, env=environment)
+        for rank in range(2)
     ]
     try:
-        assert [process.wait(timeout=110) for process in processes] == [0, 0]
+        assert [process.wait(timeout=timeout) for process in processes] == [0, 0]
     finally:
         for process in processes:
             process.kill()
@@ -46,19 +44,40 @@ def pair(tmp_path_factory):
     return [{**each, "folder": folder} for each in found]
 
 
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory):
+    """One pair for all fast tests, because it takes seconds."""
+    folder = tmp_path_factory.mktemp("pair")
+    train(TINY, folder / "alone", progress=False)
+    copy_of_the_first_half(folder / "alone", folder / "resumed")
+    return of_both(folder, "fast", timeout=110)
+
+
 def said(key: str, message: str) -> str:
     return f"{key}: {message}"
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_two_processes_do_what_one_does_with_all_rows(pair, name) -> None:
+def require_equal(pair: list[dict[str, Any]], name: str, alone: Results) -> None:
     first, second = (found["results"][name] for found in pair)
-    alone = CASES[name]()
     assert first.keys() == second.keys() == alone.keys()
     for key, value in alone.items():
         told = {"equal_nan": True, "msg": partial(said, key)}
         assert_close(first[key], second[key], rtol=0, atol=0, **told)
         assert_close(first[key], value.detach(), rtol=1e-10, atol=1e-12, **told)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_two_processes_do_what_one_does_with_all_rows(pair, name) -> None:
+    require_equal(pair, name, CASES[name]())
+
+
+@pytest.mark.slow
+@pytest.mark.compile
+@pytest.mark.timeout(600)
+def test_compiled_updates_of_two_processes(tmp_path) -> None:
+    found = of_both(tmp_path, "slow", timeout=400)
+    for name, case in SLOW_CASES.items():
+        require_equal(found, name, case())
 
 
 @pytest.mark.parametrize("name", REFUSALS)
