@@ -55,7 +55,10 @@ def require_same_run(folder: RunFolder, config: TrainConfig) -> None:
     saved = folder.config()
     if "seeds" in saved:
         seeds = ", ".join(str(seed.path) for seed in folder.seeds())
-        raise ConfigError(f"{folder.path} holds several runs; resume each by itself: {seeds}")
+        raise ConfigError(
+            f"{folder.path} holds several runs; start their command again with --resume auto, or "
+            f"resume each by itself: {seeds}"
+        )
     require_same_settings(folder, TrainConfig.from_dict(saved), config)
 
 

@@ -478,7 +478,9 @@ def test_another_run_is_not_resumed(data, out, online_run):
     RunFolder.create(out, {**SHORT.to_dict(), "seeds": [0, 1]})
     seed = RunFolder.create(out / "seed_0", SHORT.to_dict())
     seed.write_json("data.json", data.info.to_dict())
-    with pytest.raises(ConfigError, match="holds several runs; resume each by itself: .*seed_0"):
+    with pytest.raises(
+        ConfigError, match="holds several runs; start .*, or resume each by itself: .*seed_0"
+    ):
         train(SHORT, out, dataset=data, resume=True)
     with pytest.raises(CheckpointError, match="no checkpoint in"):
         train(SHORT, seed.path, dataset=data, resume=True, progress=False)

@@ -267,6 +267,14 @@ def test_the_command_wants_to_know_where(capsys):
     assert main(["train", "fql", "--env", MAZE, "--out", "r", "--resume", "yes"]) == 2
 
 
+def test_the_same_command_again_does_nothing_more(out, capsys):
+    quick = "--hidden 8 --flow-steps 2 --offline-steps 2 --batch-size 4 --eval-episodes 1"
+    options = f"{quick} --max-episode-steps 2 --no-tensorboard --resume auto --out {out}".split()
+    for expected in ("policy: success 0 %", FINISHED):
+        assert main(["train", "fql", "--env", MAZE, *options]) == 0
+        assert expected in capsys.readouterr().out
+
+
 def test_a_stop_of_several_seeds_is_gone_on_from(out, data):
     """All are saved at the step at which they stopped, and go on from it."""
     stops = iter([False] * 5 + [True] * 100)
