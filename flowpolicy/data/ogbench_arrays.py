@@ -38,11 +38,13 @@ def float_tensor(source: str, key: str, array: np.ndarray) -> Tensor:
     """
     if array.dtype.kind != "f":
         raise DataError(
-            f"{source}: {key} has dtype {array.dtype}; floating-point numbers are needed."
+            f"{source}: {key} has dtype {array.dtype}; floating-point numbers are needed. "
+            "Write the array in float32."
         )
     if array.ndim != 2:
         raise DataError(
-            f"{source}: {key} must be a matrix [rows, width], got shape {list(array.shape)}."
+            f"{source}: {key} must be a matrix [rows, width], got shape {list(array.shape)}. "
+            "Write one row per step."
         )
     note_half_precision(source, key, array.dtype.itemsize, array.dtype.name)
     with np.errstate(over="ignore"):  # an overflow becomes inf, which is refused below
@@ -82,13 +84,15 @@ def terminal_flags(source: str, array: np.ndarray) -> np.ndarray:
     if len(strange):
         row = int(np.flatnonzero((array != 0) & (array != 1))[0])
         raise DataError(
-            f"{source}: terminals must be 0 or 1, got {strange[0].item()!r} (first at row {row})."
+            f"{source}: terminals must be 0 or 1, got {strange[0].item()!r} (first at row {row}). "
+            "Write 1 in the last row of every trajectory and 0 elsewhere."
         )
     flags: np.ndarray = array.astype(bool)
     if not flags[-1]:
         raise DataError(
             f"{source}: terminals: the last row (row {len(flags) - 1}) does not end a trajectory; "
-            "the file is incomplete, or its last trajectory lacks its end."
+            "the file is incomplete, or its last trajectory lacks its end. If it is whole, write 1 "
+            "in its last row."
         )
     return flags
 

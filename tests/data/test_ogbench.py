@@ -236,7 +236,10 @@ class TestBadFiles:
 
     def test_flags_of_another_kind(self, maze_file, maze_arrays):
         root = maze_file(terminals=maze_arrays["terminals"].astype(np.uint8) * 255)
-        assert self.refusal(root) == (f"terminals must be 0 or 1, got 255 (first at row {STEPS}).")
+        assert self.refusal(root) == (
+            f"terminals must be 0 or 1, got 255 (first at row {STEPS}). Write 1 in the last row of "
+            "every trajectory and 0 elsewhere."
+        )
 
     def test_flags_that_are_not_numbers(self, maze_file, maze_arrays):
         root = maze_file(terminals=maze_arrays["terminals"].astype(np.float32) * np.nan)
@@ -257,12 +260,15 @@ class TestBadFiles:
         root = maze_file(terminals=self.changed(maze_arrays["terminals"], -1, False))
         assert self.refusal(root) == (
             "terminals: the last row (row 123) does not end a trajectory; "
-            "the file is incomplete, or its last trajectory lacks its end."
+            "the file is incomplete, or its last trajectory lacks its end. If it is whole, write 1 "
+            "in its last row."
         )
 
     def test_a_matrix_that_is_none(self, maze_file, maze_arrays):
         root = maze_file(actions=maze_arrays["actions"][:, 0])
-        assert self.refusal(root) == "actions must be a matrix [rows, width], got shape [124]."
+        assert self.refusal(root) == (
+            "actions must be a matrix [rows, width], got shape [124]. Write one row per step."
+        )
 
     @pytest.mark.parametrize("dtype", ["int32", "complex64", "uint8"])
     def test_numbers_of_another_kind(self, maze_file, maze_arrays, dtype):
@@ -270,7 +276,8 @@ class TestBadFiles:
             warnings.simplefilter("ignore")  # numpy's, of the cast
             root = maze_file(actions=maze_arrays["actions"].astype(dtype))
         assert self.refusal(root) == (
-            f"actions has dtype {dtype}; floating-point numbers are needed."
+            f"actions has dtype {dtype}; floating-point numbers are needed. Write the array in "
+            "float32."
         )
 
     @pytest.mark.parametrize("dtype", ["<f8", ">f4"])
