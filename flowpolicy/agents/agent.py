@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from flowpolicy.agents.backward import CompiledBackward, EagerBackward
 from flowpolicy.agents.distributed_backward import DistributedBackward
-from flowpolicy.agents.gradient_norm import GRAD_NORM
 from flowpolicy.agents.guard import Guard
 from flowpolicy.agents.guarded_step import Step, count_beside
 from flowpolicy.agents.loose_buffers import LooseBuffers
@@ -181,9 +180,10 @@ class Agent(nn.Module):
                 "TensorDict(batch, batch_size=[...])."
             )
         only = self.due_losses()
-        self.optimizer.zero_grad(set_to_none=True)
+        for parameter in self._optimized():  # as zero_grad, at a third of its cost
+            parameter.grad = None
         metrics = self.backward(self.with_noise(batch, only), only)
-        metrics = self.guard.take(self.prepared_step(metrics[GRAD_NORM]), metrics)
+        metrics = self.guard.take(self.prepared_step, metrics)
         self.step += 1
         return metrics
 

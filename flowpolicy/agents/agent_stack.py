@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from flowpolicy.agents.agent import Agent
 from flowpolicy.agents.compiled import compiled
-from flowpolicy.agents.gradient_norm import GRAD_NORM
 from flowpolicy.agents.guard import Guard
 from flowpolicy.agents.guarded_step import Step
 from flowpolicy.agents.likeness import difference
@@ -152,7 +151,7 @@ class AgentStack:
         ]
         self.optimizer.zero_grad()
         metrics = self.backward(torch.stack(drawn), only)
-        metrics = self.guard.take(self._prepared_step(metrics[GRAD_NORM]), metrics)
+        metrics = self.guard.take(self._prepared_step, metrics)
         if self.optimizer.together:
             self.optimizer.share()
         for agent in self.agents:

@@ -38,8 +38,9 @@ class EagerBackward:
         total.backward()
         gradients = [p.grad for p in self.parameters if p.grad is not None]
         norms = torch._foreach_norm(gradients)  # noqa: SLF001 (as torch's own clipping)
-        metrics[GRAD_NORM] = gradient_norm(norms, total)
-        return metrics.detach()
+        values = {key: value.detach() for key, value in metrics.items()}
+        values[GRAD_NORM] = gradient_norm(norms, total)
+        return TensorDict(values, batch_size=[])
 
 
 @final

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import final
+from collections.abc import Callable, Sequence
+from typing import Any, final
 
 import torch
 from tensordict import TensorDictBase
@@ -32,6 +32,9 @@ class Guard(nn.Module):
     def __init__(self, condition: Condition = by_device) -> None:
         super().__init__()
         self.condition = condition
+        # What was told of the counters, for as long as nothing changes them: copies cost time.
+        self.told: tuple[Tensor, Tensor] | None = None
+        self.whole: tuple[Guard, ...] = ()
         # Not persistent: the counters are no part of what the networks are.
         for name in ("skipped", "in_a_row"):
             self.register_buffer(name, torch.zeros((), dtype=torch.int64), persistent=False)
@@ -46,20 +49,37 @@ class Guard(nn.Module):
             for i, counter in enumerate(own):
                 counter.data = stacked[i]
             setattr(several, name, stacked)
+        for guard in guards:
+            guard.told, guard.whole = None, (several,)
         return several
 
-    def take(self, step: Step, metrics: TensorDictBase) -> TensorDictBase:
-        """Takes the step where the norm among the metrics is finite; adds the counters to them."""
-        bad = self.condition(metrics[GRAD_NORM], step)
-        if bad is None:
-            self.in_a_row.zero_()
-        else:
+    def take(self, prepared: Callable[[Tensor], Step], metrics: TensorDictBase) -> TensorDictBase:
+        """Takes a step where the norm of its gradient is finite.
+
+        Args:
+            prepared: the step, from the norm.
+            metrics: the norm is among them; the counters are added.
+        """
+        norm = metrics[GRAD_NORM]
+        bad = self.condition(norm, prepared(norm))
+        if bad is not None:
             self.skipped.add_(bad)
             self.in_a_row.add_(1).mul_(bad)
-        metrics[SKIPPED], metrics[IN_A_ROW] = self.skipped.clone(), self.in_a_row.clone()
-        return metrics
+            self.told = None
+            skipped, in_a_row = self.skipped.clone(), self.in_a_row.clone()
+        elif self.told is None:
+            self.in_a_row.zero_()
+            self.told = skipped, in_a_row = self.skipped.clone(), self.in_a_row.clone()
+        else:
+            skipped, in_a_row = self.told
+        return metrics.set(SKIPPED, skipped).set(IN_A_ROW, in_a_row)
 
     def load(self, skipped: int, in_a_row: int) -> None:
         """Continue counting from here."""
         self.skipped.fill_(skipped)
         self.in_a_row.fill_(in_a_row)
+        for guard in (self, *self.whole):
+            guard.told = None
+
+    def __getstate__(self) -> dict[str, Any]:  # a copy is of one agent, not of its stack
+        return {**self.__dict__, "told": None, "whole": ()}

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,8 +17,7 @@ States = Mapping[Tensor, Mapping[str, Any]]
 """What an optimizer holds for each parameter."""
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(NamedTuple):
     """A step of one agent or of several, and what it changes.
 
     Attributes:

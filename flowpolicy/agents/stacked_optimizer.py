@@ -101,7 +101,8 @@ class StackedOptimizer:
 
     def zero_grad(self) -> None:
         """Forgets the gradients."""
-        self._optimizer.zero_grad(set_to_none=True)
+        for parameter in self._members:
+            parameter.grad = None
 
     def hand_over(self, i: int) -> None:
         """Gives an agent's own optimizer its gradients and the options.

@@ -215,6 +215,22 @@ def test_a_stack_skips_one_agent_and_moves_the_others(name, options, condition) 
     assert [int(agent.guard.skipped) for agent in agents] == [0, 2, 0]
 
 
+def test_a_counter_loaded_into_a_stacked_agent_is_where_it_counts_on() -> None:
+    agents = stacked("flow_bc")
+    stack = fp.AgentStack(agents)
+    good = torch.stack([batch_for(agents[0])] * 3)
+    stack.update(good)
+    agents[1].guard.load(5, 2)
+    bad = torch.stack([batch_for(agents[0])] * 2 + [spoiled(batch_for(agents[0]))])
+    for batch, skipped, in_a_row in ((bad, 1, 1), (good, 1, 0), (good, 1, 0)):
+        metrics = stack.update(batch)
+        assert metrics["skipped"].tolist() == [0, 5, skipped]
+        assert metrics["skipped_in_a_row"].tolist() == [0, 0, in_a_row]
+    agents[1].guard.load(7, 3)
+    assert stack.update(good)["skipped"].tolist() == [0, 7, 1]
+    assert agents[1].update(batch_for(agents[0]))["skipped"] == 7
+
+
 def test_a_stacked_agent_that_was_skipped_does_what_it_does_alone() -> None:
     agents = [agent.double() for agent in stacked("fql")]
     twins = copy.deepcopy(agents)
@@ -237,6 +253,7 @@ def test_a_stacked_agent_that_was_skipped_does_what_it_does_alone() -> None:
         expected = state_of(twin)
         for key, value in state_of(agent).items():
             assert_close(value, expected[key], rtol=1e-9, atol=1e-10)
+    assert copy.deepcopy(agents[0]).guard.whole == ()
     again = fp.AgentStack(agents)  # whose optimizers have made different numbers of steps
     batch = torch.stack(batches)
     for agent_batch, twin in zip(batches, twins, strict=True):
