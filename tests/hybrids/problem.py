@@ -33,7 +33,7 @@ def data(horizon: int) -> Dataset:
         {
             "observation": observation,
             "action": action,
-            ("next", "observation"): observation,
+            ("next", "observation"): observation.roll(-1, dims=0),
             ("next", "reward"): reward(action),
             ("next", "terminated"): torch.ones(len(episode), 1, dtype=torch.bool),
             "episode": episode,
