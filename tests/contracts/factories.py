@@ -60,10 +60,9 @@ class Parts:
             self.predictor = fp.NoisePredictor(OBS, ACT, HIDDEN, steps=3)
         self.networks = nn.ModuleDict({name: getattr(self, name) for name in PARTS})
         with torch.no_grad():  # a target that differs from its source, biases that are not zero
-            for parameter in self.networks.parameters():
-                parameter.add_(
-                    0.1 * torch.sin(torch.arange(float(parameter.numel()))).view_as(parameter)
-                )
+            for i, parameter in enumerate(self.networks.parameters()):
+                waves = torch.sin(i + torch.arange(float(parameter.numel())))
+                parameter.add_(0.1 * waves.view_as(parameter))
 
     def double(self) -> Parts:
         self.networks.double()

@@ -233,6 +233,7 @@ def test_only_the_named_network_is_its_own_and_gets_gradient(cls, variant) -> No
 def test_networks_that_are_trained_beside_it_get_no_gradient_from_it(cls, variant) -> None:
     """Losses share what networks made of a batch, with gradient to all that some loss trains."""
     loss, batch, parts = made(cls, variant)
+    parts.networks.requires_grad_(True)  # even a target's would show
     every = [part for part in vars(parts).values() if isinstance(part, torch.nn.Module)]
     evaluated = EvaluatedBatch(batch, loss.tensor_keys, live=every)
     loss.evaluate(evaluated)[f"loss_{loss.name}"].backward()

@@ -130,6 +130,28 @@ def test_the_scale_of_a_critic_that_is_zero_everywhere_is_finite() -> None:
     assert F.inverse_mean_abs(torch.zeros(4, 1)).isfinite()
 
 
+def test_the_error_of_adjoint_matching_is_zero_where_the_flow_is_turned_as_the_adjoint_asks() -> (
+    None
+):
+    base, adjoint = torch.randn(2, 4, 5, 3, dtype=torch.float64)
+    sigma = F.memoryless_noise_scale(torch.arange(4, dtype=torch.float64) / 4, 0.25).view(4, 1, 1)
+    turned = base - sigma.square() / 2 * adjoint
+    assert_close(F.adjoint_matching_error(turned, base, adjoint), torch.zeros(5, 1).double())
+    expected = (sigma * adjoint).square().sum((0, 2)).unsqueeze(1)
+    assert_close(F.adjoint_matching_error(base, base, adjoint), expected)
+
+
+def test_duals_are_of_the_coefficient_alone() -> None:
+    coefficient, error = (column(x).requires_grad_() for x in (2.0, 3.0))
+    for value, slope in (
+        (F.dual(coefficient, error, 1.0), -2.0),
+        (F.log_dual(coefficient, error), -1.0),
+    ):
+        gradients = torch.autograd.grad(value.sum(), [coefficient, error], allow_unused=True)
+        assert gradients[0].item() == pytest.approx(slope)
+        assert gradients[1] is None
+
+
 def test_tanh_gelu_is_torchs_with_its_gradient_and_finite_far_out() -> None:
     x = torch.cat([torch.linspace(-12, 12, 401, dtype=torch.float64), torch.tensor([-1e9, 1e9])])
     ours, theirs = x.clone().requires_grad_(), x.clone().requires_grad_()
