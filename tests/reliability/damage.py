@@ -51,7 +51,7 @@ class Extent:
 
 
 FAST = Extent(small=0, bits_per_byte=1, positions=100, cuts=3, blocks=3)
-FULL = Extent(small=3000, bits_per_byte=8, positions=4000, cuts=200, blocks=1000)
+FULL = Extent(small=6000, bits_per_byte=8, positions=4000, cuts=200, blocks=1000)
 
 
 @dataclass(frozen=True)
@@ -178,7 +178,8 @@ def npz(folder: Path, *, compressed: bool) -> Subject:
 def saved_dataset(folder: Path) -> Subject:
     """What ``Dataset.save`` writes."""
     path = Path(tempfile.mkdtemp(dir=folder)) / "maze.safetensors"
-    data.transforms.n_step(data.load(MAZE, small_data(folder), download=False), 2).save(path)
+    rows = data.load(MAZE, small_data(folder, rows=40), download=False)
+    data.transforms.n_step(rows, 2).save(path)
     return Subject("Dataset.save", path.parent, lambda: values(Dataset.open(path)))
 
 
@@ -187,6 +188,7 @@ SUBJECTS: dict[str, Callable[[Path], Subject]] = {
     "checkpoint-online": partial(checkpoint, online=True),
     "npz": partial(npz, compressed=False),
     "npz-compressed": partial(npz, compressed=True),
+    "saved": saved_dataset,
 }
 
 

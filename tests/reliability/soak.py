@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from flowpolicy.checkpoint.durable import STAGING_PREFIX
 from flowpolicy.train.run import Run
 from flowpolicy.train.stop import StopRequest
 from flowpolicy.train.task import prepare
@@ -146,7 +147,7 @@ def soak(folder: Path, minutes: float) -> Figures:
         growth_error=1000 * error,
         files_start=int(table[0, 3]),
         files_end=int(table[-1, 3]),
-        left_over=sum(path.name.startswith(".") for path in (folder / "run").rglob("*")),
+        left_over=len(list((folder / "run").rglob(f"{STAGING_PREFIX}*"))),
     )
 
 

@@ -29,7 +29,7 @@ def tiny_run(data: Path) -> TrainConfig:
         agent="fql",
         env=MAZE,
         options={"hidden": (8,), "flow_steps": 2},
-        offline_steps=60,
+        offline_steps=40,
         batch_size=16,
         eval_every=20,
         eval_episodes=2,
