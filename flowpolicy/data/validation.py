@@ -190,7 +190,11 @@ def check_order(source: str, entries: Mapping[Key, Tensor]) -> None:
             f"same episode {int(episode[row])}; an episode ends where it is truncated. Number the "
             "episodes anew, or leave 'episode' out to have it derived."
         )
-    apart = inside & (entries["next", "observation"][:-1] != entries["observation"][1:]).any(dim=1)
+    # Observations that were written twice may differ in their last digits.
+    same = torch.isclose(
+        entries["next", "observation"][:-1], entries["observation"][1:], rtol=1e-3, atol=1e-5
+    )
+    apart = inside & ~same.all(dim=1)
     gaps = int(apart.sum())
     if gaps > MOST_GAPS * int(inside.sum()):
         row = int(apart.nonzero()[0])

@@ -111,16 +111,17 @@ def test_a_device_that_is_not_there_is_refused_before_anything_is_made(out, call
 
 def pendulum_data(n=40, **changes):
     g = torch.Generator().manual_seed(0)
+    path = torch.randn(n + 1, 3, generator=g)
     after = TensorDict(
         {
-            "observation": torch.randn(n, 3, generator=g),
+            "observation": path[1:],
             "reward": torch.randn(n, 1, generator=g),
             "terminated": torch.zeros(n, 1, dtype=torch.bool),
         },
         batch_size=[n],
     )
     entries = {
-        "observation": torch.randn(n, 3, generator=g),
+        "observation": path[:-1],
         "action": torch.rand(n, 1, generator=g) * 4 - 2,
         "episode": torch.arange(n) // 10,
         "next": after,
