@@ -70,7 +70,7 @@ def process_group(device: str) -> Iterator[None]:
             raise
         raise DistributedError(
             "another process of this run has ended, so this one ends, too; the other's own "
-            f"message says why ({str(error).splitlines()[0]})"
+            "message says why"
         ) from error
     finally:
         dist.destroy_process_group()

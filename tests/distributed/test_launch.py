@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -29,10 +29,10 @@ TINY = [
 
 
 @contextmanager
-def started(out: Path, *more: str) -> Iterator[subprocess.Popen[str]]:
-    """The command in processes of its own, none of which is left afterwards."""
+def run(*command: str) -> Iterator[subprocess.Popen[str]]:
+    """A command in processes of its own, none of which is left afterwards."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "flowpolicy", "train", *TINY, "--out", str(out), *more],
+        [sys.executable, "-m", *command],
         env={**os.environ, "PYTHONPATH": str(ROOT), "FLOWPOLICY_DATA": str(EMBEDDED)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -45,6 +45,10 @@ def started(out: Path, *more: str) -> Iterator[subprocess.Popen[str]]:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
+
+
+def started(out: Path, *more: str) -> AbstractContextManager[subprocess.Popen[str]]:
+    return run("flowpolicy", "train", *TINY, "--out", str(out), *more)
 
 
 def ended(process: subprocess.Popen[str], code: int = 0) -> str:
@@ -119,14 +123,33 @@ def test_without_restarts_a_killed_process_is_named(tmp_path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_sigterm_to_the_launcher_saves_the_run(tmp_path) -> None:
+def test_sigterm_to_the_launcher_saves_the_run_and_it_goes_on(tmp_path) -> None:
     out = tmp_path / "run"
     with started(out, "--offline-steps", "100000", "--processes", "2") as process:
         wait_for_checkpoints(out, 1, process)
         process.terminate()
         text = ended(process, 143)
     assert "stopped: the state up to here is saved" in text
-    assert RunFolder(out).checkpoints.steps()[-1] % 50 == 0
+    steps = RunFolder(out).checkpoints.steps()
+    assert steps[-1] % 50 == 0
+    with run("flowpolicy", "train", "--resume", str(out), "--processes", "2") as process:
+        wait_for_checkpoints(out, len(steps) + 1, process)
+        process.terminate()
+        text = ended(process, 143)
+    assert f"resumed at update {steps[-1]:,}" in text
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_torchrun_by_hand(tmp_path) -> None:
+    launcher = ("torch.distributed.run", "--nproc-per-node", "2", "--max-restarts", "1", "-m")
+    out = tmp_path / "run"
+    train = ("flowpolicy", "train", *TINY, "--offline-steps", "10", "--out", str(out))
+    with run(*launcher, *train) as process:
+        text = ended(process)
+    assert text.count("unless it is started with TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1") == 1
+    assert text.count("processes: 2, 8 rows each") == 1
+    assert RunFolder(out).checkpoints.steps() == [10]
 
 
 @pytest.mark.parametrize(
