@@ -17,7 +17,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadscope 
 PROOF  := OMP_NUM_THREADS=1 MPLBACKEND=Agg MUJOCO_GL=disable $(BIN)/python -m tests.reliability
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test nightly damage kills soak lint style types layers format docs bench bench-guard bench-gpu suite constraints clean
+.PHONY: help setup demo test nightly mutants damage kills soak lint style types layers format docs bench bench-guard bench-gpu suite constraints clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -40,9 +40,12 @@ demo: setup ## train FQL beside its behaviour clone on the embedded maze; table 
 test: setup ## run the tests, without those marked slow
 	$(PYTEST) -m "not slow" $(ARGS)
 
-nightly: setup ## run all tests, then damage, kills and ten minutes of soak
+nightly: setup ## run all tests, then mutants, damage, kills and ten minutes of soak
 	$(PYTEST) $(ARGS)
-	$(MAKE) damage kills soak ARGS=
+	$(MAKE) mutants damage kills soak ARGS=
+
+mutants: setup ## make the mistakes of a table in a copy of the package; the tests must notice each
+	$(BIN)/python -m tests.mutants $(ARGS)
 
 damage: setup ## damage checkpoints and data sets in thousands of ways; each must be refused or do no harm
 	$(PROOF).damage $(ARGS)

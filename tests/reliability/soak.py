@@ -27,7 +27,7 @@ from flowpolicy.train.stop import StopRequest
 from flowpolicy.train.task import prepare
 from tests.reliability.tiny_run import small_data, tiny_run
 
-MOST_GROWTH = 0.05  # MiB in 1,000 updates: 50 MiB in a run of a million
+MOST_GROWTH = 0.1  # MiB in 1,000 updates, with 100 checkpoints and 10 evaluations among them
 MOST_FILES = 0
 WARM_UP = 0.2  # of the time
 POINTS = 400

@@ -37,7 +37,7 @@ def test_the_slope_of_points_with_noise() -> None:
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"growth": 0.2}, "memory grows by more than 0.05 MiB in 1,000 updates"),
+        ({"growth": 0.2}, "memory grows by more than 0.1 MiB in 1,000 updates"),
         ({"files_end": 11}, "files are left open"),
         ({"left_over": 2}, "files are left over"),
     ],
