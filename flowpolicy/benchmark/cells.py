@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from flowpolicy.benchmark.backends import Backend, Cells, LocalBackend
 from flowpolicy.benchmark.cell import FAILED, FINISHED, is_held, require_cell
 from flowpolicy.errors import require_at_least
 from flowpolicy.run_folder import RunFolder
+
+PATIENCE = 30.0
+"""Seconds to wait for runs of other processes, which may be about to end."""
 
 
 def run_cells(
@@ -21,8 +24,9 @@ def run_cells(
 ) -> dict[Path, str]:
     """Runs what is not finished.
 
-    A finished run is not touched, nor is one that another process runs; one that was stopped or
-    killed, or that failed, goes on from its newest checkpoint, or begins anew where it has none.
+    A finished run is not touched; one that was stopped or killed, or that failed, goes on from its
+    newest checkpoint, or begins anew where it has none. One that another process runs is left to
+    it, unless that lets go of it soon: the runs of a sweep that was killed save for some seconds.
 
     Args:
         cells: The folders, and the run of each.
@@ -49,12 +53,21 @@ def run_cells(
         progress = _Progress(len(todo), tell)
         found = backend.run(todo, progress.ended)
         failures = {path: said for path, said in found.items() if path not in progress.elsewhere}
-        todo = {path: cells[path] for path in failures}
+        if attempt == retries:
+            break
+        todo = {path: cells[path] for path in (*failures, *_let_go(progress.elsewhere))}
         if not todo:
             break
-        if attempt < retries:
-            tell(f"{len(todo)} runs failed and are tried again")
+        tell(f"{len(todo)} runs are tried again")
     return failures
+
+
+def _let_go(cells: Collection[Path]) -> list[Path]:
+    """Those that no other process runs any more after a while, and that are not finished."""
+    deadline = time.monotonic() + PATIENCE
+    while (held := [path for path in cells if is_held(path)]) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    return [path for path in cells if path not in held and not (path / FINISHED).is_file()]
 
 
 class _Progress:

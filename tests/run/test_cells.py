@@ -83,7 +83,8 @@ class Here:
         return failures
 
 
-def test_a_failed_cell_is_tried_again_and_does_not_keep_others_from_running(tmp_path):
+def test_a_failed_cell_is_tried_again_and_does_not_keep_others_from_running(tmp_path, monkeypatch):
+    monkeypatch.setattr("flowpolicy.benchmark.cells.PATIENCE", 0.1)
     bad = QUICK.replace(eval_actors=("flw",))
     a, b, c = (tmp_path / "env" / name / "seed_0" for name in "abc")
     cells = {b: bad, a: QUICK, c: QUICK}
@@ -93,13 +94,33 @@ def test_a_failed_cell_is_tried_again_and_does_not_keep_others_from_running(tmp_
     assert list(failures) == [b] and "unknown actor of fql 'flw'" in failures[b]
     assert sum("FAILED" in line for line in said) == 2
     assert sum("env/c/seed_0 is run by another process" in line for line in said) == 1
-    assert "1 runs failed and are tried again" in said
+    assert "1 runs are tried again" in said
     assert [state_of(cell) for cell in (a, b, c)] == ["finished", "failed", "new"]
     assert failed_cells(tmp_path) == failures
     assert [run.path for run in finished_cells(tmp_path)] == [a]
     assert run_cells({a: QUICK, b: QUICK}, backend=Here(), announce=said.append) == {}
     assert "1 of 2 runs are finished, 1 to go" in said
     assert failed_cells(tmp_path) == {}
+
+
+def test_a_cell_that_another_process_lets_go_of_is_run(tmp_path):
+    cell = tmp_path / "env" / "a" / "seed_0"
+    cell.parent.mkdir(parents=True)
+    command = [sys.executable, "-c", HOLD, str(lock_of(cell))]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout.readline() == "held\n"
+        said = []
+
+        def tell(line: str) -> None:
+            said.append(line)
+            if "is run by another process" in line:
+                other.stdin.close()  # which ends it
+
+        assert run_cells({cell: QUICK}, backend=Here(), retries=1, announce=tell) == {}
+    assert state_of(cell) == "finished"
+    assert "1 runs are tried again" in said
 
 
 def test_numbers_of_jobs_and_retries_are_checked():

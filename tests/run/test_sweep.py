@@ -137,12 +137,13 @@ def test_a_search_that_is_killed_takes_up_the_trial_that_it_was_at():
     process = start()
     saved = "*/*/*/checkpoints/step_*"
     wait_for(lambda: len({path.parents[1] for path in Path("s").glob(saved)}) == 2, process)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate(timeout=60)
+    process.kill()
+    process.wait()
     (cut,) = (t for t in open_study(Path("s"), seed=0).trials if not t.state.is_finished())
     cells = [p.parent for p in Path("s").glob("*/*/*/config.json")]
     begun = {cell: (cell / "versions.json").stat().st_mtime_ns for cell in cells}
-    assert main(command()) == 0
+    assert main(command()) == 0  # at once: its run is still saving, and is waited for
+    process.communicate(timeout=60)
     trials = open_study(Path("s"), seed=0).trials
     states = [trial.state.name for trial in trials]
     assert states.count("COMPLETE") == 3 and states.count("FAIL") == 1 and len(trials) == 4
