@@ -57,7 +57,7 @@ def test_an_update_without_some_losses_is_a_graph_too(variant) -> None:
 
 @needs_a_compiler
 @pytest.mark.timeout(400)  # a minute of compilation, several on a busy machine
-@pytest.mark.parametrize("variant", ["fql", "qam"])
+@pytest.mark.parametrize("variant", ["fql", pytest.param("qam", marks=pytest.mark.slow)])
 def test_inductor(variant) -> None:
     assert_compiled_is_eager(variant, "inductor")
 
