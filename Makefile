@@ -40,9 +40,10 @@ demo: setup ## train FQL beside its behaviour clone on the embedded maze; table 
 test: setup ## run the tests, without those marked slow
 	$(PYTEST) -m "not slow" $(ARGS)
 
-nightly: setup ## run all tests, then mutants, damage, kills and ten minutes of soak
+nightly: setup ## run all tests, then mutants, damage, kills and two hours of soak
 	$(PYTEST) $(ARGS)
-	$(MAKE) mutants damage kills soak ARGS=
+	$(MAKE) mutants damage kills ARGS=
+	$(MAKE) soak ARGS="--minutes 120"
 
 mutants: setup ## make the mistakes of a table in a copy of the package; the tests must notice each
 	$(BIN)/python -m tests.mutants $(ARGS)
