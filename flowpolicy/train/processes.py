@@ -7,15 +7,16 @@ import multiprocessing
 import os
 import signal
 import sys
-import threading
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
 from flowpolicy.errors import ConfigError, FlowPolicyError
+from flowpolicy.parent import when_parent_ends
 from flowpolicy.run_folder import RunFolder
 from flowpolicy.train.config import TrainConfig
 from flowpolicy.train.loop import train
@@ -168,7 +169,7 @@ def _train_one(
 ) -> None:
     # A terminal sends Ctrl-C to every process; the parent passes it on once, as SIGTERM.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    when_parent_ends(partial(os.kill, os.getpid(), signal.SIGTERM))  # which saves and ends
     # The parent says once what every run would say. Warnings of other packages are not passed on.
     warnings.simplefilter("ignore")
     warnings.filterwarnings("always", module="flowpolicy")
@@ -189,11 +190,3 @@ def _train_one(
     except Exception as error:
         parent.send(("error", f"{type(error).__name__}: {error}"))
         raise
-
-
-def _end_with_parent() -> None:
-    """Asks this process to save and end where its parent was killed: nobody would hear of it."""
-    starter = multiprocessing.parent_process()
-    if starter is not None:
-        wait([starter.sentinel])
-        os.kill(os.getpid(), signal.SIGTERM)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing import get_context, parent_process
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
 from flowpolicy.data.generate.episodes import (
@@ -21,6 +21,7 @@ from flowpolicy.data.generate.episodes import (
 )
 from flowpolicy.data.generate.settings import Settings
 from flowpolicy.errors import DataError
+from flowpolicy.parent import when_parent_ends
 
 Task = tuple[str, int]
 """A split and the number of an episode in it."""
@@ -70,16 +71,8 @@ def _start(settings: Settings, folder: Path) -> None:
     """Set up one process; an interrupt ends the parent, which then ends this one."""
     global _worker  # noqa: PLW0603 (what a pool's initializer prepares has no other place)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    when_parent_ends(partial(os._exit, 1))  # the pool would wait for it for ever
     _worker = (make_expert(settings), settings, folder)
-
-
-def _end_with_parent() -> None:
-    """A parent that is killed outright cannot end its pool, which would wait for it for ever."""
-    parent = parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
 
 
 def _run(task: Task) -> Task:

@@ -1,0 +1,30 @@
+"""What a process does once the one that started it is gone."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from multiprocessing import parent_process
+
+
+def when_parent_ends(act: Callable[[], object]) -> None:
+    """Calls ``act`` in a thread of its own when the parent has ended, also if it was killed.
+
+    A parent that is killed outright ends none of its processes, and nobody would hear of them. In a
+    process that ``multiprocessing`` did not start nothing happens.
+
+    Args:
+        act: Ends this process, for instance.
+
+    Example:
+        >>> when_parent_ends(lambda: None)
+    """
+    parent = parent_process()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        parent.join()
+        act()
+
+    threading.Thread(target=watch, daemon=True).start()
