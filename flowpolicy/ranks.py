@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import final
 
 import torch
 import torch.distributed as dist
@@ -11,6 +12,9 @@ from tensordict import TensorDictBase
 from torch import Tensor
 
 from flowpolicy.errors import ConfigError, DistributedError
+
+CHECK_EVERY = 100
+"""Steps between two comparisons of what the ranks hold."""
 
 
 class _Spread:
@@ -153,6 +157,34 @@ def require_same(tensors: Iterable[tuple[str, Tensor]], when: str) -> None:
         f"{', '.join(map(str, ranks))} differs from that of rank 0. Build and load the same on "
         "every rank, and change it by the same updates only."
     )
+
+
+@final
+class Tripwire:
+    """Compares what the ranks hold before the second step and before every hundredth.
+
+    Before the second, because an optimizer has no state before the first.
+
+    Args:
+        step: What it stands before, for the message.
+    """
+
+    def __init__(self, step: str) -> None:
+        self.step = step
+        self.steps = 0
+
+    def check(self, tensors: Callable[[], Iterable[tuple[str, Tensor]]]) -> None:
+        """Counts a step, and compares if it is time.
+
+        Args:
+            tensors: As for :func:`require_same`.
+
+        Raises:
+            DistributedError: The ranks have come apart.
+        """
+        if self.steps == 1 or self.steps % CHECK_EVERY == 0:
+            require_same(tensors(), f"before {self.step} {self.steps + 1}")
+        self.steps += 1
 
 
 def _checksum(tensor: Tensor) -> Tensor:

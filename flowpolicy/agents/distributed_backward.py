@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from typing import final
 
@@ -14,9 +14,6 @@ from flowpolicy import ranks
 from flowpolicy.agents.backward import CompiledBackward, EagerBackward, Trained
 from flowpolicy.agents.gradient_norm import GRAD_NORM, gradient_norm
 from flowpolicy.agents.loss_gradient import Only, total_loss
-
-CHECK_EVERY = 100
-"""Updates between two comparisons of what the processes hold."""
 
 
 @final
@@ -38,15 +35,11 @@ class DistributedBackward:
         self.backward = backward
         self.trained = trained
         self.tensors = tensors
-        self._calls = 0
+        self.tripwire = ranks.Tripwire("update")
 
     def __call__(self, batch: TensorDictBase, only: Only) -> TensorDictBase:
         """The metrics of the whole batch; the parameters have its gradients afterwards."""
-        if self._calls == 1 or self._calls % CHECK_EVERY == 0:  # 1: there is optimizer state
-            rows = batch.flatten_keys(".").items()
-            given = ((f"batch.{name}", value) for name, value in rows)
-            ranks.require_same(chain(self.tensors(), given), f"before update {self._calls + 1}")
-        self._calls += 1
+        self.tripwire.check(lambda: chain(self.tensors(), _named(batch)))
         with ranks.spread_batch():
             metrics = self.backward(ranks.own_rows(batch), only)
         parameters = [p for _, p in self.trained(only) if p.grad is not None]
@@ -63,6 +56,11 @@ class DistributedBackward:
         norms = torch._foreach_norm(sums)  # noqa: SLF001 (as torch's own clipping)
         together[GRAD_NORM] = gradient_norm(norms, total_loss(together))
         return TensorDict(together, [])
+
+
+def _named(batch: TensorDictBase) -> Iterator[tuple[str, Tensor]]:
+    for name, value in batch.flatten_keys(".").items():
+        yield f"batch.{name}", value
 
 
 def _joined(name: str, of_each: Tensor) -> Tensor:

@@ -17,9 +17,6 @@ from flowpolicy.losses.base import Loss
 from flowpolicy.losses.sum import SumLoss
 from flowpolicy.modules.frozen import unfrozen
 
-CHECK_EVERY = 100
-"""Passes between two comparisons of what the processes hold."""
-
 _distributed: WeakSet[nn.Module] = WeakSet()
 """Losses that may only be asked through their ``DistributedLoss``."""
 
@@ -80,7 +77,7 @@ class DistributedLoss(nn.Module):
             forward_sync_buffers=False,
             find_unused_parameters=find_unused_parameters,
         )
-        self._calls = 0
+        self._tripwire = ranks.Tripwire("call of DistributedLoss")
         for module in {loss, *parts} - set(_distributed):
             module.register_forward_pre_hook(_refuse)
             _distributed.add(module)
@@ -94,9 +91,7 @@ class DistributedLoss(nn.Module):
             tensordict: the rows, as many on every rank.
             only: the losses of the sum that count; all where ``None``.
         """
-        if self._calls == 1 or self._calls % CHECK_EVERY == 0:
-            ranks.require_same(self.tensors(), f"before call {self._calls} of DistributedLoss")
-        self._calls += 1
+        self._tripwire.check(self.tensors)
         with ranks.spread_batch():
             results: dict[str, Tensor] = self._parallel(tensordict, only)
         return TensorDict(results, batch_size=[])

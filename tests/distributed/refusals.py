@@ -8,7 +8,7 @@ import torch
 
 import flowpolicy as fp
 from flowpolicy import ranks
-from flowpolicy.agents.distributed_backward import CHECK_EVERY
+from flowpolicy.ranks import CHECK_EVERY
 from tests.agents.recipes import small
 from tests.distributed.cases import batch, loss_of, with_noise
 
@@ -17,7 +17,7 @@ def distributed_agent() -> fp.Agent:
     torch.manual_seed(0)
     agent = small("fql").double().distribute()
     agent.update(batch(0))
-    agent._backward._calls = CHECK_EVERY
+    agent._backward.tripwire.steps = CHECK_EVERY
     return agent
 
 
