@@ -16,6 +16,7 @@ from flowpolicy.agents import Blend as Blend
 from flowpolicy.agents import CapturedUpdate as CapturedUpdate
 from flowpolicy.agents import NoiseSource as NoiseSource
 from flowpolicy.agents import ParameterGroups as ParameterGroups
+from flowpolicy.checkpoint import export_policy as export_policy
 from flowpolicy.checkpoint import load_policy as load_policy
 from flowpolicy.errors import CheckpointError as CheckpointError
 from flowpolicy.errors import ConfigError as ConfigError

@@ -15,6 +15,7 @@ from flowpolicy.checkpoint import Checkpoints
 from flowpolicy.checkpoint.durable import replace_durably
 from flowpolicy.checkpoint.policy import hint_at_runs
 from flowpolicy.errors import ConfigError
+from flowpolicy.evaluate import Protocol, protocol
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,14 @@ class RunFolder:
             ConfigError: The file is not a JSON object.
         """
         return self.read_json("config.json")
+
+    def rules(self, name: str | None = None) -> Protocol:
+        """The protocol of this name, or where ``None`` that of the run.
+
+        Raises:
+            ConfigError: There is no such protocol.
+        """
+        return protocol(name or self.config().get("protocol", "fql"))
 
     def seeds(self) -> list[RunFolder]:
         """The folders of single seeds; this one alone where it is a single run."""

@@ -30,6 +30,7 @@ from flowpolicy.checkpoint.directory import (
     read_directory,
     write_directory,
 )
+from flowpolicy.checkpoint.export import export_policy
 from flowpolicy.checkpoint.extras import Stateful
 from flowpolicy.checkpoint.jax_fql import load_jax_fql
 from flowpolicy.checkpoint.policy import DeployedPolicy, load_policy, runs_below
@@ -44,6 +45,7 @@ __all__ = (
     "Stateful",
     "agent_from_files",
     "agent_to_files",
+    "export_policy",
     "load_jax_fql",
     "load_policy",
     "read_directory",

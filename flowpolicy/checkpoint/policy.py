@@ -121,6 +121,9 @@ def load_policy(
 ) -> Actor:
     """Loads the policy of a run folder; no simulator, plotting or command-line package is needed.
 
+    Where flowpolicy and TorchRL are not to be installed either, :func:`flowpolicy.export_policy`
+    writes it into one file that needs PyTorch alone.
+
     The policy acts in [-1, 1]. One that was trained on a data set with other bounds
     (``Dataset.from_tensordict(..., action_low=..., action_high=...)``), with normalised
     observations or on action chunks is a :class:`DeployedPolicy`: it takes observations as the

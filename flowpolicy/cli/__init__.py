@@ -18,6 +18,7 @@ from flowpolicy.cli import (
     demo,
     doctor,
     evaluate,
+    export,
     plot,
     sensitivity,
     sweep,
@@ -38,6 +39,7 @@ Command = Callable[[Sequence[str]], None]
 COMMANDS: dict[str, tuple[Command, str]] = {
     "train": (train.command, "train an agent on a data set into a new run folder"),
     "eval": (evaluate.command, "run the policy of a run folder in its environment"),
+    "export": (export.command, "write the policy of a run into a file that needs PyTorch alone"),
     "plot": (plot.command, "draw the learning curves of one or several run folders"),
     "benchmark": (benchmark.command, "compare the methods of a suite, run by run"),
     "sensitivity": (sensitivity.command, "draw success against a coefficient of one method"),

@@ -17,7 +17,7 @@ from flowpolicy.checkpoint.store import Step
 from flowpolicy.cli.console import parse, say, table
 from flowpolicy.cli.score import scored
 from flowpolicy.errors import ConfigError, require_installed
-from flowpolicy.evaluate import Evaluation, evaluate, pool, protocol, record_frames
+from flowpolicy.evaluate import Evaluation, evaluate, pool, record_frames
 from flowpolicy.modules import Actor
 from flowpolicy.run_folder import RunFolder
 
@@ -83,7 +83,7 @@ def command(arguments: Sequence[str]) -> None:
         raise ConfigError(
             f"{folder.path / 'config.json'} names no environment; choose one by --env"
         )
-    rules = protocol(options.protocol or folder.config().get("protocol", "fql"))
+    rules = folder.rules(options.protocol)
     results: dict[str, Evaluation] = {}
     for seed in folder.seeds():
         policy = load_policy(

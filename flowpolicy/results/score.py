@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import final
 
 from flowpolicy.errors import ConfigError, unknown_name
-from flowpolicy.evaluate import Protocol, protocol
+from flowpolicy.evaluate import Protocol
 from flowpolicy.results.over_seeds import OverSeeds
 from flowpolicy.results.points import Point, read_points
 from flowpolicy.run_folder import RunFolder
@@ -26,6 +26,7 @@ class Score(OverSeeds):
         differences: In what the evaluations differ from the paper's, in words.
 
     Example:
+        >>> from flowpolicy.evaluate import protocol
         >>> print(Score(protocol("fql"), (96.0, 98.0), success=True))
         97.0 ± 1.0 %
         >>> print(Score(protocol("qam"), (96.0, 98.0), success=True))
@@ -70,7 +71,7 @@ def score(
         >>> print(score(run, protocol("gfp")))  # doctest: +SKIP
     """
     config = run.config()
-    own = protocol(config.get("protocol", "fql"))
+    own = run.rules()
     rules = own if rules is None else rules
     offline = int(config.get("offline_steps") or 0)
     if end is None:
@@ -100,6 +101,7 @@ def mean_over_tasks(scores: Sequence[Score]) -> Score:
         ConfigError: There is none, or they differ in protocol, number of seeds or what they count.
 
     Example:
+        >>> from flowpolicy.evaluate import protocol
         >>> easy = Score(protocol("fql"), (100.0, 90.0), success=True)
         >>> hard = Score(protocol("fql"), (0.0, 10.0), success=True)
         >>> mean_over_tasks([easy, hard]).values
