@@ -334,13 +334,21 @@ class Agent(nn.Module):
             self._backward = DistributedBackward(backward, self.trained_parameters, self.tensors)
         return self
 
-    def tensors(self) -> Iterator[tuple[str, Tensor]]:
-        """All parameters, targets, loose buffers and optimizer state, each with a name."""
+    @property
+    def is_distributed(self) -> bool:
+        """Whether its batches are shared out among processes."""
+        return isinstance(self._backward, DistributedBackward)
+
+    def tensors_read(self) -> Iterator[tuple[str, Tensor]]:
+        """All parameters, targets and loose buffers, which an update reads, each with a name."""
         for prefix, part in (("networks", self.networks), ("targets", self.targets)):
             yield from part.named_parameters(prefix)
             yield from part.named_buffers(prefix)
-        for name, buffer in self.loose.named():
-            yield f"loose.{name}", buffer
+        yield from self.loose.named()
+
+    def tensors(self) -> Iterator[tuple[str, Tensor]]:
+        """What an update reads, and the optimizer's state, each with a name."""
+        yield from self.tensors_read()
         for i, state in enumerate(self.optimizer.state.values()):
             for key, value in state.items():
                 if isinstance(value, Tensor):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast, final
 
 import torch
@@ -45,8 +45,8 @@ class AgentStack:
             parameter on its own, such as Adam.
 
     Raises:
-        ConfigError: no agent, agents that share a network or differ in their make, or another kind
-            of optimizer.
+        ConfigError: no agent, agents that share a network or differ in their make, one that is
+            distributed, or another kind of optimizer.
         ShapeError: a batch that is not ``[S, B]`` (in use).
 
     Example:
@@ -70,7 +70,7 @@ class AgentStack:
         first = agents[0]
         self._gradient = first.loss_gradient()
         self._run: Gradient = self._gradient.of_each
-        names = [list(_tensors(agent)) for agent in agents]
+        names = [list(agent.tensors_read()) for agent in agents]
         trained = dict(first.trained_parameters())
         self._tensors = {
             name: _side_by_side([member[i][1] for member in names], trains=name in trained)
@@ -226,14 +226,6 @@ class AgentStack:
         return [self._by_id[id(p)] for p in network.parameters()]
 
 
-def _tensors(agent: Agent) -> Iterator[tuple[str, Tensor]]:
-    """All tensors that an update reads, each once, by their names in the state dict."""
-    for prefix, part in (("networks", agent.networks), ("targets", agent.targets)):
-        yield from part.named_parameters(prefix)
-        yield from part.named_buffers(prefix)
-    yield from agent.loose.named()
-
-
 def _side_by_side(members: Sequence[Tensor], *, trains: bool) -> Tensor:
     """The tensors of all agents as one; each agent's tensor becomes a view of it."""
     stacked = torch.stack([member.detach() for member in members])
@@ -248,6 +240,11 @@ def _require_one_make(agents: Sequence[Agent]) -> None:
     first, *others = agents
     seen: set[int] = set()
     for i, agent in enumerate(agents):
+        if agent.is_distributed:
+            raise ConfigError(
+                f"AgentStack: agent {i} shares its batches out among processes, which a stack does "
+                "not. Give each process a stack of its own."
+            )
         own = {id(p) for p in (*agent.networks.parameters(), *agent.targets.parameters())}
         if own & seen:
             raise ConfigError(

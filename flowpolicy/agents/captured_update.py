@@ -38,9 +38,9 @@ class CapturedUpdate:
         generators: what ``next_batch`` draws from.
 
     Raises:
-        ConfigError: ``updates`` below 1, or not a multiple of the number of updates that a loss
-            or a target waits for; in use, on a GPU, where the first updates are skipped because
-            their numbers are not finite.
+        ConfigError: the agent is distributed; ``updates`` below 1, or not a multiple of the number
+            of updates that a loss or a target waits for; in use, on a GPU, where the first updates
+            are skipped because their numbers are not finite.
 
     Example:
         >>> import torch
@@ -65,6 +65,11 @@ class CapturedUpdate:
     ) -> None:
         self.learner = learner
         self.agents = (learner,) if isinstance(learner, Agent) else learner.agents
+        if any(agent.is_distributed for agent in self.agents):
+            raise ConfigError(
+                "CapturedUpdate: the agent shares its batches out among processes, which compare "
+                "what they hold between updates; that cannot be recorded. Call agent.update."
+            )
         self.next_batch = next_batch
         self.updates = require_at_least("CapturedUpdate", "updates", updates, 1)
         self.generators = tuple(generators)

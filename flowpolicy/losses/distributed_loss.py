@@ -37,7 +37,8 @@ class DistributedLoss(nn.Module):
     networks alone. The loss itself refuses to be called from now on where there is gradient: its
     gradients would stay on one rank without a word. Everything else is the same on all ranks: build
     or load the networks alike, draw different rows, and noise from differently seeded
-    generators. In the first calls and in every hundredth the ranks compare their networks.
+    generators. In the first calls and in every hundredth the ranks compare their networks and the
+    sizes of their batches.
 
     An ``Agent`` needs none of this: ``agent.distribute()``.
 
@@ -48,7 +49,8 @@ class DistributedLoss(nn.Module):
 
     Raises:
         ConfigError: no loss, or one that is not reduced to a number.
-        DistributedError: there is no process group, or the ranks hold different networks.
+        DistributedError: there is no process group, or the ranks hold different networks or batches
+            of different sizes.
 
     Example:
         >>> import flowpolicy as fp
@@ -91,7 +93,8 @@ class DistributedLoss(nn.Module):
             tensordict: the rows, as many on every rank.
             only: the losses of the sum that count; all where ``None``.
         """
-        self._tripwire.check(self.tensors)
+        rows = torch.tensor(tensordict.batch_size)
+        self._tripwire.check(lambda: (*self.tensors(), ("the batch size", rows)))
         with ranks.spread_batch():
             results: dict[str, Tensor] = self._parallel(tensordict, only)
         return TensorDict(results, batch_size=[])

@@ -62,6 +62,12 @@ def other_frozen_network() -> None:
     fp.DistributedLoss(loss)
 
 
+def other_batch_size() -> None:
+    loss = loss_of("several")
+    distributed = fp.DistributedLoss(loss)
+    distributed(with_noise(batch(0), loss.draws())[: 4 + ranks.own()])
+
+
 def inner_loss() -> None:
     loss = loss_of("several")
     fp.DistributedLoss(loss)
@@ -85,6 +91,10 @@ REFUSALS: dict[str, tuple[Callable[[], None], str]] = {
     "odd batch": (odd_batch, "a batch of 7 rows cannot be shared out evenly among 2 processes"),
     "networks": (other_networks, "'flow.field.* of rank 1 differs"),
     "frozen": (other_frozen_network, "'dpg.critic.* of rank 1 differs"),
+    "batch size": (
+        other_batch_size,
+        "DistributedLoss 1: 'the batch size' of rank 1",
+    ),
     "inner loss": (inner_loss, "SumLoss: it belongs to a DistributedLoss now"),
     "inner part": (inner_part, "FlowMatchingLoss: it belongs to a DistributedLoss now"),
 }

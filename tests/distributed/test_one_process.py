@@ -36,6 +36,14 @@ def test_an_agent_stays_distributed_whatever_runs_its_losses(group) -> None:
         assert isinstance(agent._backward.backward, kind)
 
 
+def test_a_distributed_agent_is_neither_stacked_nor_captured(group) -> None:
+    agent = small("fql").distribute()
+    with pytest.raises(fp.ConfigError, match="AgentStack: agent 1 shares its batches out"):
+        fp.AgentStack([small("fql"), agent])
+    with pytest.raises(fp.ConfigError, match="CapturedUpdate: the agent shares its batches out"):
+        fp.CapturedUpdate(agent, lambda: batch_for(agent))
+
+
 def test_what_was_compiled_before_is_compiled_anew(group) -> None:
     agent = small("fql").compile()
     agent._backward._program = "of one process"
