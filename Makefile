@@ -12,7 +12,7 @@ BENCH := $(VENV)/.installed-bench
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadscope --cov=flowpolicy --cov-report=term
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadscope
 
 PROOF  := OMP_NUM_THREADS=1 MPLBACKEND=Agg MUJOCO_GL=disable $(BIN)/python -m tests.reliability
 
@@ -40,8 +40,8 @@ demo: setup ## train FQL beside its behaviour clone on the embedded maze; table 
 test: setup ## run the tests, without those marked slow
 	$(PYTEST) -m "not slow" $(ARGS)
 
-nightly: setup ## run all tests, then mutants, damage, kills and two hours of soak
-	$(PYTEST) $(ARGS)
+nightly: setup ## run all tests with coverage, then mutants, damage, kills and two hours of soak
+	$(PYTEST) --cov=flowpolicy --cov-report=term $(ARGS)
 	$(MAKE) mutants damage kills ARGS=
 	$(MAKE) soak ARGS="--minutes 120"
 
