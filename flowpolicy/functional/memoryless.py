@@ -96,7 +96,8 @@ def memoryless_path(velocity: Velocity, noise: Tensor, end: Velocity | None = No
     for i, each in enumerate(noises):
         x = memoryless_step(x, velocity(x, i * h), each, i * h, h)
         path.append(x)
-    path.append(x + h * (end or velocity)(x, 1 - h))
+    last = velocity if end is None else end
+    path.append(x + h * last(x, 1 - h))
     return torch.stack(path)
 
 

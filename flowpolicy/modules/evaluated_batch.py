@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from copy import copy
 from typing import Any, TypeVar, cast
 
 import torch
@@ -69,8 +68,8 @@ class EvaluatedBatch:
 
     def using(self, keys: BatchKeys) -> EvaluatedBatch:
         """The same batch read through other names; it shares results where they agree."""
-        view = copy(self)
-        view.keys = keys
+        view = EvaluatedBatch(self.batch, keys)
+        view._live, view._results, view._grad = self._live, self._results, self._grad
         return view
 
     # -- entries of the batch ------------------------------------------------------------------
