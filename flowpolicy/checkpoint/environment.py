@@ -36,7 +36,8 @@ def environment(device: torch.device | str = "cpu") -> dict[str, Any]:
     gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
     return {
         "python": platform.python_version(),
-        "packages": {name: package_version(name) for name in PACKAGES},
+        "packages": {name: package_version(name) for name in PACKAGES}
+        | {"torch": str(torch.__version__)},  # which names its build, as its package may not
         "cuda": torch.version.cuda,
         "threads": torch.get_num_threads(),
         "processes": ranks.count(),

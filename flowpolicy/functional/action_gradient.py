@@ -29,7 +29,9 @@ def pullback(function: Callable[[Tensor], Tensor], point: Tensor, cotangent: Ten
         >>> pullback(torch.square, torch.tensor([[1.0, 3.0]]), torch.tensor([[1.0, -1.0]]))
         tensor([[ 2., -6.]])
     """
-    with torch.no_grad():  # vjp switches its own gradient on, and only that
+    # vjp switches its own gradient on, and only that; under inference mode it is wrong without a
+    # word in PyTorch 2.11.
+    with torch.inference_mode(False), torch.no_grad():
         pull = torch.func.vjp(function, point)[1]
         gradient: Tensor = pull(cotangent)[0]
     return gradient

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from inspect import signature
 from typing import Any, final
 from weakref import WeakSet
 
@@ -16,6 +17,10 @@ from flowpolicy.errors import ConfigError, DistributedError
 from flowpolicy.losses.base import Loss
 from flowpolicy.losses.sum import SumLoss
 from flowpolicy.modules.frozen import unfrozen
+
+# Buffers are never sent around; PyTorch 2.13 has another name for that.
+_NEW_NAME = "forward_sync_buffers" in signature(DistributedDataParallel.__init__).parameters
+_NO_BUFFERS: dict[str, Any] = {"forward_sync_buffers" if _NEW_NAME else "broadcast_buffers": False}
 
 _distributed: WeakSet[nn.Module] = WeakSet()
 """Losses that may only be asked through their ``DistributedLoss``."""
@@ -76,7 +81,7 @@ class DistributedLoss(nn.Module):
         ranks.require_same(self.tensors(), "when DistributedLoss was built")
         self._parallel = DistributedDataParallel(
             _PlainTensors(loss, parts),
-            forward_sync_buffers=False,
+            **_NO_BUFFERS,
             find_unused_parameters=find_unused_parameters,
         )
         self._tripwire = ranks.Tripwire("call of DistributedLoss")
