@@ -34,10 +34,10 @@ def export_policy(
     .. math:: (s, z) \mapsto a_{\mathrm{env}},\qquad s\ [B, O],\ z\ [B, \ldots],\
         a_{\mathrm{env}}\ [B, h A]
 
-    The file is a program of ``torch.export`` in float arithmetic of the policy's type, for its
-    device and any number of rows: observations as the environment gives them and noise go in,
-    actions in the environment's units come out, for a policy that acts in chunks :math:`h` of them
-    in a row. Whoever plays it has neither flowpolicy nor TorchRL nor TensorDict::
+    The file is a program of ``torch.export`` for any number of rows, of the policy's floating-point
+    type and for its device. Observations as the environment gives them and noise go in; actions in
+    the environment's units come out, of a policy that acts in chunks :math:`h` of them in a row.
+    Whoever plays it needs neither flowpolicy nor TorchRL nor TensorDict::
 
         about = {"policy.json": ""}
         policy = torch.export.load("policy.pt2", extra_files=about).module()
@@ -46,7 +46,7 @@ def export_policy(
 
     The file is read back and held against the policy before it gets its name. Open only files whose
     origin you trust: a file of this format that somebody made for the purpose can run code in
-    ``torch.export.load``; flowpolicy itself never opens one.
+    ``torch.export.load``; flowpolicy itself opens none but what it has just written.
 
     Args:
         policy: What acts, as it acts now: one with dropout wants ``policy.eval()`` first. For the
@@ -80,7 +80,7 @@ def export_policy(
     if path.suffix != ".pt2":
         raise ConfigError(f"export_policy: the file's name must end in .pt2, got {path.name!r}.")
     acting = _Acting(policy)
-    like = next(iter(acting.state_dict().values()), torch.zeros(()))
+    like = next(acting.parameters(), torch.zeros(()))
     horizon = policy.horizon if isinstance(policy, DeployedPolicy) else 1
     facts = {
         "obs_dim": policy.obs_dim,
@@ -164,8 +164,9 @@ def _hold_against(policy: Actor, acting: _Acting, buffer: io.BytesIO, like: Tens
     for rows in (1, 5):
         inputs = _inputs(policy, rows, like)
         with torch.no_grad():
-            difference = (played(*inputs) - acting(*inputs)).abs().max().item()
-        if not difference < 1e-4:
+            expected, action = acting(*inputs), played(*inputs)
+        if not torch.allclose(action, expected, rtol=1e-4, atol=1e-4):
+            difference = (action - expected).abs().max()
             raise CheckpointError(
                 f"export_policy: what was written differs from {policy.name} by {difference:.2g} "
                 f"in an action; nothing was written. Does act depend on more than its inputs?"
