@@ -10,6 +10,7 @@ from pathlib import Path
 from flowpolicy.errors import ConfigError, FlowPolicyError
 from flowpolicy.run_folder import RunFolder
 from flowpolicy.train import TrainConfig, train
+from flowpolicy.train.lock import take
 
 FINISHED = "finished.json"
 FAILED = "failed.json"
@@ -29,16 +30,12 @@ def held(path: Path) -> Iterator[None]:
     Raises:
         HeldError: Another process holds it.
     """
-    import fcntl  # not on Windows, where the rest of the package can be imported all the same
-
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+        if not take(file):
             raise HeldError(
                 f"{path} is held by another process, which works on the same; wait for it"
-            ) from error
+            )
         yield
 
 

@@ -17,11 +17,25 @@ except ImportError:  # pragma: no cover (not on Windows)
 LOCK: Final = ".lock"
 
 
+def take(file: IO[str]) -> bool:
+    """Takes the kernel's lock on an open file, or says that another process has it.
+
+    The lock goes with the file's closing or the process, however it ends, so that no kill leaves
+    one behind. Where Python has no ``fcntl`` nothing is locked.
+    """
+    if fcntl is None:
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
 class WriterLock:
     """Keeps the folder of a run for this process until it is released or the process ends.
 
-    The kernel keeps the lock, so that no kill leaves one behind; the file in the folder only says
-    whose it is. Where Python has no ``fcntl`` nothing is locked.
+    The file in the folder only says whose the lock is.
 
     Args:
         folder: The folder; it must be there.
@@ -40,24 +54,19 @@ class WriterLock:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._file: IO[str] | None = None
-        if fcntl is None:
-            return
         file = (folder / LOCK).open("a+", encoding="utf-8")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not take(file):
             file.seek(0)
             holder = file.read().strip() or "of unknown number"
             file.close()
             raise ConfigError(
                 f"run folder {folder} is being written by process {holder}; wait for its end, or "
                 "stop it"
-            ) from None
+            )
         file.truncate(0)
         file.write(f"{os.getpid()} on {platform.node()}\n")
         file.flush()
-        self._file = file
+        self._file: IO[str] | None = file
 
     def release(self) -> None:
         """Lets others write; the file stays, since whoever waits may have opened it."""
