@@ -98,8 +98,9 @@ class DistributedLoss(nn.Module):
             tensordict: the rows, as many on every rank.
             only: the losses of the sum that count; all where ``None``.
         """
-        rows = torch.tensor(tensordict.batch_size)
-        self._tripwire.check(lambda: (*self.tensors(), ("the batch size", rows)))
+        self._tripwire.check(
+            lambda: (*self.tensors(), ("the batch size", torch.tensor(tensordict.batch_size)))
+        )
         with ranks.spread_batch():
             results: dict[str, Tensor] = self._parallel(tensordict, only)
         return TensorDict(results, batch_size=[])
