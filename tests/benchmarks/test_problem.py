@@ -56,12 +56,19 @@ def test_peak_memory_is_of_the_size_of_its_parts() -> None:
 
 
 @pytest.mark.slow
-def test_one_command_measures_stores_and_prints(tmp_path) -> None:
+@pytest.mark.parametrize(
+    ("module", "name", "first"),
+    [
+        ("losses", "losses[flow]", "loss objects"),
+        ("obstacles", "batched_product[64]", "one batched product"),
+    ],
+)
+def test_one_command_measures_stores_and_prints(module, name, first, tmp_path) -> None:
     pytest.importorskip("pytest_benchmark")
     command = [sys.executable, "-m", "benchmarks", "--quick", "--threads", "1"]
-    command += ["--only", "losses", "--out", str(tmp_path), "-k", "flow"]
+    command += ["--only", module, "--out", str(tmp_path), "-k", name]
     out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    (measured,) = read([tmp_path / "threads1-losses.json"])
-    assert measured.name == "losses[flow]" and measured.first == "loss objects"
-    assert "| losses[flow] | 1 | loss objects |" in out
+    (measured,) = read([tmp_path / f"threads1-{module}.json"])
+    assert measured.name == name and measured.first == first
+    assert f"| {name} | 1 | {first} |" in out
     assert (tmp_path / "tables.md").read_text() in out
