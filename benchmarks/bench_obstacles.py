@@ -98,6 +98,7 @@ def test_tanh_gelu(form, in_turn) -> None:
 
 OPTIONS = {
     "cpp_wrapper": {"cpp_wrapper": True},
+    "fused multiply-add": {"cpp.enable_floating_point_contract_flag": "fast"},
     "max_autotune": {"max_autotune": True, "max_autotune_gemm_backends": "CPP,ATEN"},
 }
 
