@@ -217,5 +217,5 @@ def test_freed_memory(size, benchmark, threads, quick) -> None:
             ).stdout
             values[name] += json.loads(out)
 
-    benchmark.pedantic(take_turns, rounds=1 if quick else 3)
+    benchmark.pedantic(take_turns, rounds=1 if quick else 2)
     benchmark.extra_info.update(values=values, threads=threads, targets={})

@@ -11,7 +11,7 @@ import torch
 
 import flowpolicy as fp
 from benchmarks.memory import CLEAR, activations
-from benchmarks.problem import ACT_DIM, OBS_DIM, agent_of, random_batch, update_flops
+from benchmarks.problem import ACT_DIM, OBS_DIM, agent_of, period, random_batch, update_flops
 from benchmarks.report import read
 
 
@@ -19,7 +19,7 @@ from benchmarks.report import read
 def test_every_recipe_takes_the_batch(recipe) -> None:
     agent, batch = agent_of(recipe, (8,)), random_batch(4)
     flops = update_flops(agent, batch)
-    assert agent.step == 1
+    assert agent.step == period(agent)
     # A linear layer that is trained costs as much forward as for its gradient, or more.
     weights = sum(p.numel() for _, p in agent.trained_parameters() if p.ndim > 1)
     assert flops >= 2 * 2 * 4 * weights * 0.9
@@ -30,6 +30,16 @@ def test_products_are_counted() -> None:
     first, last = (OBS_DIM + ACT_DIM + 1) * 8, 8 * ACT_DIM
     # Forward, gradients of both weights, gradient of the last layer's input.
     assert flops == 2 * 4 * (2 * (first + last) + last)
+
+
+def test_products_of_losses_that_count_now_and_then_are_averaged() -> None:
+    flops = {}
+    for every in (1, 2):
+        agent = agent_of("td3_bc", (8,))
+        agent.every = {"dpg": every, "clone": every}
+        flops[every] = update_flops(agent, random_batch(4))
+        assert agent.step == every == period(agent)
+    assert flops[1] / 2 < flops[2] < flops[1]
 
 
 def test_seeds_differ_in_networks_and_noise() -> None:
