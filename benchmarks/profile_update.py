@@ -1,8 +1,8 @@
 """Where the time of FQL's update goes: ``python -m benchmarks.profile_update --compiled``.
 
-Events of ``torch.profiler`` by kind, the least of many updates. Profiling slows an update down, its
-short operations most; the last line is without. ``--seeds 8`` puts eight agents as one program
-beside one agent.
+Events of ``torch.profiler`` by kind, of each event the least over many updates: its clock goes on
+while another process has the core. Profiling slows an update down, its short operations most; the
+last line is CPU time without. ``--seeds 8`` puts eight agents as one program beside one agent.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import argparse
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
 from torch.autograd.profiler_util import FunctionEvent
@@ -50,31 +50,36 @@ def updates(hidden: tuple[int, ...], seeds: int, *, compiled: bool) -> Iterator[
 
 
 def profiled(forms: Mapping[int, Update], turns: int) -> dict[int, Counter[str]]:
-    """Microseconds of an update by kind, the least of each."""
+    """Microseconds of an update by kind."""
     with profile(activities=[ProfilerActivity.CPU]) as profiler:
         for _ in range(turns):
             for count, update in forms.items():
                 for _ in range(3):
                     with record_function(f"update of {count}"):
                         update()
-    least: dict[int, Counter[str]] = {}
-    for event in profiler.events():
-        for count in forms:
-            if event.name == f"update of {count}":
-                spent = by_kind(event)
-                least[count] = least.get(count, spent) & spent
-    return least
+    events = profiler.events()
+    return {
+        count: least([event for event in events if event.name == f"update of {count}"])
+        for count in forms
+    }
 
 
-def by_kind(event: FunctionEvent, outer: str = "") -> Counter[str]:
-    """Its own time and that of all within it."""
+def least(events: Sequence[FunctionEvent]) -> Counter[str]:
+    """The microseconds by kind of what repeats itself, the least of each part."""
+    spent: Counter[str] = Counter()
+    for repeated in zip(*(parts(event) for event in events), strict=True):
+        spent[repeated[0][0]] += min(microseconds for _, microseconds in repeated)
+    return spent
+
+
+def parts(event: FunctionEvent, outer: str = "") -> Iterator[tuple[str, float]]:
+    """Kind and own time of an event and of all within it."""
     kind = outer
     if outer not in WHOLE:
         kind = next(kind for kind, pattern in KINDS.items() if re.match(pattern, event.name))
-    spent = Counter({kind: event.self_cpu_time_total})
+    yield kind, event.self_cpu_time_total
     for inner in event.cpu_children:
-        spent += by_kind(inner, kind)
-    return spent
+        yield from parts(inner, kind)
 
 
 def unprofiled(update: Update, turns: int) -> float:

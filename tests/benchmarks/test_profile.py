@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from benchmarks.profile_update import by_kind, table
+from benchmarks.profile_update import least, table
 
 
 def event(name: str, microseconds: float, *inner: SimpleNamespace) -> SimpleNamespace:
@@ -25,13 +25,23 @@ def test_what_runs_within_a_product_or_the_optimizer_is_of_their_kind() -> None:
         event("## Call CompiledFxGraph f ##", 32.0, event("graph_0_cpp_fused_add_0", 64.0)),
         event("Torch-Compiled Region: 0/0", 128.0, event("aten::mm", 256.0)),
     )
-    assert by_kind(update) == {
+    assert least([update]) == {
         "matrix products": 262.0,
         "optimizer": 24.0,
         "pointwise, reductions": 64.0,
         "calling them": 32.0,
         "entering the compiled program": 128.0,
         "Python": 1.0,
+    }
+
+
+def test_each_part_counts_where_it_was_fastest() -> None:
+    first = event("update of 1", 5.0, event("aten::mm", 20.0), event("aten::add", 3.0))
+    second = event("update of 1", 4.0, event("aten::mm", 10.0), event("aten::add", 300.0))
+    assert least([first, second]) == {
+        "Python": 4.0,
+        "matrix products": 10.0,
+        "pointwise, reductions": 3.0,
     }
 
 
