@@ -25,6 +25,7 @@ FOLDER = Path(__file__).parent
 # The updates first: the memory's programs find what they compiled.
 MODULES = [
     "update", "seeds", "memory", "losses", "sampling", "acting", "evaluation", "import", "scaling",
+    "obstacles",
 ]  # fmt: skip
 
 # What is measured unless everything is: FQL at every size, the other recipes at two.
@@ -53,10 +54,11 @@ def main() -> int:
     failed = 0
     for n in args.threads:
         one = n == min(args.threads)  # more threads concern the updates alone
-        selected = ["--compile", "all"] if args.full else ["-k", SOME if one else FQL]
+        updates = ["--compile", "all"] if args.full else ["-k", SOME if one else FQL]
         with TemporaryDirectory() as cache:  # cold, and of this number of threads
             for module in args.only:
                 if one or module == "update":
+                    selected = updates if module == "update" else []
                     failed |= _measure(module, n, args.out, cache, [*selected, *further])
                     write_tables(args.out)
     print((args.out / "tables.md").read_text())

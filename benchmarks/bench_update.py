@@ -9,7 +9,15 @@ import pytest
 import torch
 
 import flowpolicy as fp
-from benchmarks.problem import BATCH, SIZES, agent_of, plain_batch, random_batch, update_flops
+from benchmarks.problem import (
+    BATCH,
+    SIZES,
+    agent_of,
+    period,
+    plain_batch,
+    random_batch,
+    update_flops,
+)
 from benchmarks.yardsticks.plain_fql import PlainFQL
 
 # Of compiled FQL: at most this many times what the JAX yardstick takes.
@@ -21,15 +29,17 @@ TARGETS = {"64x2": 1 / 2, "128x3": 1 / 1.5, "512x4": 1 / 1.25}
 def test_update(recipe, size, in_turn, request) -> None:
     batch, hidden = random_batch(), SIZES[size]
     left, right = torch.randn(BATCH, hidden[0]), torch.randn(hidden[0], hidden[0])
+    agent = agent_of(recipe, hidden)
+    calls = period(agent)
     facts = {
-        "flops": update_flops(agent_of(recipe, hidden), batch),
+        "flops": update_flops(agent, batch),
         "product_flops": 2 * BATCH * hidden[0] ** 2,
     }
-    variants = {"eager": partial(agent_of(recipe, hidden).update, batch)}
+    variants = {"eager": partial(agent.update, batch)}
     compiling = request.config.getoption("--compile")
     if recipe in compiling or "all" in compiling:
         compiled = agent_of(recipe, hidden).compile()
-        facts["compile_seconds"] = seconds_of_first(partial(compiled.update, batch))
+        facts["compile_seconds"] = seconds_of_first(partial(compiled.update, batch), calls)
         variants = {"compiled": partial(compiled.update, batch), **variants}
     targets = {}
     if recipe == "fql":
@@ -37,7 +47,8 @@ def test_update(recipe, size, in_turn, request) -> None:
         if "compiled" in variants and size in TARGETS:
             targets = {"jax": TARGETS[size]}
     variants["product"] = partial(torch.mm, left, right)
-    in_turn(variants, seconds=6.0 if recipe == "fql" else 2.0, targets=targets, **facts)
+    seconds = 6.0 if recipe == "fql" else 2.0
+    in_turn(variants, seconds=seconds, period=calls, targets=targets, **facts)
 
 
 def yardsticks(request, batch, hidden):
@@ -54,8 +65,9 @@ def yardsticks(request, batch, hidden):
     return {"jax": jax_fql.Updater(arrays, hidden), **calls}
 
 
-def seconds_of_first(call) -> float:
-    """Wall time of a first call, which compiles."""
+def seconds_of_first(call, count: int = 1) -> float:
+    """Wall time of the first calls, which compile."""
     start = time.perf_counter()
-    call()
+    for _ in range(count):
+        call()
     return time.perf_counter() - start

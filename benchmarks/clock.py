@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 
@@ -19,6 +20,7 @@ class Turns:
         variants: name to a call without arguments.
         timer: CPU seconds of this process unless told otherwise.
         turn_seconds: about how long a turn is.
+        period: a turn has a multiple of so many calls, where one is not like the next.
     """
 
     def __init__(
@@ -27,11 +29,13 @@ class Turns:
         *,
         timer: Timer = time.process_time,
         turn_seconds: float = 0.1,
+        period: int = 1,
     ) -> None:
         self.values: dict[str, list[float]] = {name: [] for name in variants}
         self._timer = timer
         self._variants = {
-            name: (call, _warm_up(call, turn_seconds)) for name, call in variants.items()
+            name: (call, math.ceil(_warm_up(call, turn_seconds) / period) * period)
+            for name, call in variants.items()
         }
 
     def take(self) -> None:

@@ -79,7 +79,8 @@ def in_turn(benchmark, threads, quick) -> Callable[..., dict[str, list[float]]]:
     variant takes a turn. The turns are what ratios are made of: ``extra_info["values"]``. CPU time
     with one thread, wall time with more, or the ``timer`` given.
 
-    At least 3 turns and at most 15, fewer where they would take longer than ``seconds``.
+    At least 3 turns and at most 15, fewer where they would take longer than ``seconds``; each of a
+    multiple of ``period`` calls.
     ``targets``: for other variants, how many times their cost the first may have.
     """
 
@@ -89,6 +90,7 @@ def in_turn(benchmark, threads, quick) -> Callable[..., dict[str, list[float]]]:
         timer: Timer | None = None,
         seconds: float = 6.0,
         turn_seconds: float = 0.1,
+        period: int = 1,
         targets: Mapping[str, float] | None = None,
         **facts: Any,
     ) -> dict[str, list[float]]:
@@ -96,6 +98,7 @@ def in_turn(benchmark, threads, quick) -> Callable[..., dict[str, list[float]]]:
             variants,
             timer=timer or (time.process_time if threads == 1 else time.perf_counter),
             turn_seconds=turn_seconds / 10 if quick else turn_seconds,
+            period=period,
         )
         started = time.perf_counter()
         turns.take()

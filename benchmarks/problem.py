@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -73,11 +74,18 @@ def agent_of(recipe: str, hidden: tuple[int, ...], *, seed: int = 0, **options: 
     return agent
 
 
+def period(agent: fp.Agent) -> int:
+    """After how many updates the same losses count again."""
+    return math.lcm(*agent.every.values())
+
+
 def update_flops(agent: fp.Agent, batch: TensorDict) -> int:
-    """Floating-point operations of the matrix products of one eager update, counted."""
+    """Floating-point operations of the matrix products of an eager update, counted; the mean."""
+    updates = period(agent)
     with _CountedProducts() as products:
-        agent.update(batch)
-    return products.flops
+        for _ in range(updates):
+            agent.update(batch)
+    return products.flops // updates
 
 
 class _CountedProducts(TorchDispatchMode):

@@ -36,6 +36,12 @@ def test_each_variant_has_its_turn_and_its_own_cost() -> None:
     assert turns.values == {"slow": [3.0, 3.0], "fast": [0.5, 0.5]}
 
 
+def test_a_turn_has_whole_periods() -> None:
+    clock = Clock()
+    Turns({"call": clock.variant("call", 1.0)}, timer=clock, turn_seconds=0.0, period=4).take()
+    assert len(clock.log) == 2 + 1 + 4  # warming up, counting, the turn
+
+
 def test_a_turn_is_filled_with_calls() -> None:
     calls = 0
 

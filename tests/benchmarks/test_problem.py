@@ -11,7 +11,7 @@ import torch
 
 import flowpolicy as fp
 from benchmarks.memory import CLEAR, activations
-from benchmarks.problem import ACT_DIM, OBS_DIM, agent_of, random_batch, update_flops
+from benchmarks.problem import ACT_DIM, OBS_DIM, agent_of, period, random_batch, update_flops
 from benchmarks.report import read
 
 
@@ -19,7 +19,7 @@ from benchmarks.report import read
 def test_every_recipe_takes_the_batch(recipe) -> None:
     agent, batch = agent_of(recipe, (8,)), random_batch(4)
     flops = update_flops(agent, batch)
-    assert agent.step == 1
+    assert agent.step == period(agent)
     # A linear layer that is trained costs as much forward as for its gradient, or more.
     weights = sum(p.numel() for _, p in agent.trained_parameters() if p.ndim > 1)
     assert flops >= 2 * 2 * 4 * weights * 0.9
@@ -30,6 +30,16 @@ def test_products_are_counted() -> None:
     first, last = (OBS_DIM + ACT_DIM + 1) * 8, 8 * ACT_DIM
     # Forward, gradients of both weights, gradient of the last layer's input.
     assert flops == 2 * 4 * (2 * (first + last) + last)
+
+
+def test_products_of_losses_that_count_now_and_then_are_averaged() -> None:
+    flops = {}
+    for every in (1, 2):
+        agent = agent_of("td3_bc", (8,))
+        agent.every = {"dpg": every, "clone": every}
+        flops[every] = update_flops(agent, random_batch(4))
+        assert agent.step == every == period(agent)
+    assert flops[1] / 2 < flops[2] < flops[1]
 
 
 def test_seeds_differ_in_networks_and_noise() -> None:
@@ -56,12 +66,19 @@ def test_peak_memory_is_of_the_size_of_its_parts() -> None:
 
 
 @pytest.mark.slow
-def test_one_command_measures_stores_and_prints(tmp_path) -> None:
+@pytest.mark.parametrize(
+    ("module", "name", "first"),
+    [
+        ("losses", "losses[flow]", "loss objects"),
+        ("obstacles", "batched_product[64]", "one batched product"),
+    ],
+)
+def test_one_command_measures_stores_and_prints(module, name, first, tmp_path) -> None:
     pytest.importorskip("pytest_benchmark")
     command = [sys.executable, "-m", "benchmarks", "--quick", "--threads", "1"]
-    command += ["--only", "losses", "--out", str(tmp_path), "-k", "flow"]
+    command += ["--only", module, "--out", str(tmp_path), "-k", name]
     out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    (measured,) = read([tmp_path / "threads1-losses.json"])
-    assert measured.name == "losses[flow]" and measured.first == "loss objects"
-    assert "| losses[flow] | 1 | loss objects |" in out
+    (measured,) = read([tmp_path / f"threads1-{module}.json"])
+    assert measured.name == name and measured.first == first
+    assert f"| {name} | 1 | {first} |" in out
     assert (tmp_path / "tables.md").read_text() in out
