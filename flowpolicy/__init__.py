@@ -27,6 +27,7 @@ from flowpolicy.errors import FlowPolicyError as FlowPolicyError
 from flowpolicy.errors import MissingKeyError as MissingKeyError
 from flowpolicy.errors import ShapeError as ShapeError
 from flowpolicy.evaluate import evaluate as evaluate
+from flowpolicy.freed_memory import keep_freed_memory as keep_freed_memory
 from flowpolicy.functional import LinexError as LinexError
 from flowpolicy.functional import Pessimistic as Pessimistic
 from flowpolicy.functional import QScoreError as QScoreError

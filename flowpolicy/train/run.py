@@ -20,6 +20,7 @@ from flowpolicy.checkpoint.policy import deployed_actor
 from flowpolicy.data import Dataset
 from flowpolicy.errors import unknown_name
 from flowpolicy.evaluate import evaluate, protocol
+from flowpolicy.freed_memory import keep_freed_memory
 from flowpolicy.plot import learning_curve
 from flowpolicy.run_folder import RunFolder
 from flowpolicy.train.best import best_step
@@ -158,6 +159,7 @@ class Run:
 
     def begin(self) -> None:
         """What comes before the first turn."""
+        keep_freed_memory()
         if self.evaluates_first:
             self.evaluate()
         self.clock = time.perf_counter()
