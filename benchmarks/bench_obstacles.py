@@ -7,6 +7,7 @@ import platform
 import subprocess
 import sys
 from functools import partial
+from importlib.util import find_spec
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from torch import nn
 import flowpolicy as fp
 from benchmarks.bench_update import seconds_of_first
 from benchmarks.problem import ACT_DIM, BATCH, OBS_DIM, SIZES, agent_of, random_batch
+from benchmarks.update_time import PROGRAMS
 from flowpolicy.agents import loss_gradient
 from flowpolicy.functional import tanh_gelu
 
@@ -200,14 +202,14 @@ def test_finite_gradient(size, in_turn, monkeypatch) -> None:
 @pytest.mark.parametrize("size", ["64x2", "256x3", "512x4"])
 def test_freed_memory(size, benchmark, threads, quick) -> None:
     """Kept for the next update, or given back to the system: a matter of the whole process."""
-    values = {"kept": [], "given-back": []}
+    values = {name: [] for name in PROGRAMS if name != "jax" or find_spec("jax")}
 
     def take_turns() -> None:
-        for freed in values:
+        for name, found in values.items():
             turns = "2" if quick else "8"
-            command = [sys.executable, "-m", "benchmarks.update_time", size, turns, freed]
-            found = subprocess.run(command, check=True, capture_output=True).stdout
-            values[freed] += json.loads(found)
+            command = [sys.executable, "-m", "benchmarks.update_time", size, turns, name]
+            told = subprocess.run(command, check=True, capture_output=True).stdout
+            found.extend(json.loads(told))
 
     benchmark.pedantic(take_turns, rounds=1 if quick else 2)
     benchmark.extra_info.update(values=values, threads=threads, targets={})
