@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 
@@ -77,7 +78,9 @@ def test_one_command_measures_stores_and_prints(module, name, first, tmp_path) -
     pytest.importorskip("pytest_benchmark")
     command = [sys.executable, "-m", "benchmarks", "--quick", "--threads", "1"]
     command += ["--only", module, "--out", str(tmp_path), "-k", name]
-    out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    # Within a worker of pytest-xdist, pytest-benchmark stores nothing.
+    alone = {name: value for name, value in os.environ.items() if "XDIST" not in name}
+    out = subprocess.run(command, check=True, capture_output=True, text=True, env=alone).stdout
     (measured,) = read([tmp_path / f"threads1-{module}.json"])
     assert measured.name == name and measured.first == first
     assert f"| {name} | 1 | {first} |" in out
