@@ -228,7 +228,8 @@ READERS: dict[str, Callable[[Path], Reading]] = {
 #: Takes a path and reads no content of a file that others could have left there ...
 NOT_READING = """
     benchmark.benchmark.Report checkpoint.directory.write_directory
-    checkpoint.durable.replace_durably checkpoint.policy.hint_at_runs
+    checkpoint.durable.replace_durably checkpoint.export.export_policy
+    checkpoint.policy.hint_at_runs
     checkpoint.policy.runs_below checkpoint.store.LoadedCheckpoint
     data.dataset.Dataset.save demo.DemoSummary doctor.examine_machine doctor.hardware.disk
     plot.maze.maze_picture run_folder.RunFolder.create
@@ -238,7 +239,8 @@ NOT_READING = """
 HANDING_ON = """
     benchmark.benchmark.repeat benchmark.benchmark.report
     benchmark.benchmark.run_benchmark cli.benchmark.Options cli.data.Options
-    cli.demo.Options cli.doctor.Options cli.plot.Options cli.sensitivity.Options
+    cli.demo.Options cli.doctor.Options cli.export.Options cli.plot.Options
+    cli.sensitivity.Options
     cli.verify.Options cli.sweep.Options benchmark.grid.Grid.cells benchmark.sweep.run_one
     benchmark.sweep.run_sweep benchmark.sweep.sweep_report
     data.generate.command.generate demo.run_demo doctor.examined.examine
