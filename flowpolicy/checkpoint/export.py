@@ -31,13 +31,13 @@ def export_policy(
 ) -> dict[str, Any]:
     r"""Writes a policy with all its networks into one file that needs PyTorch alone to be played.
 
-    .. math:: (s, z) \mapsto a_{\mathrm{env}},\qquad s\ [B, O],\ z\ [B, \ldots],\
-        a_{\mathrm{env}}\ [B, h A]
+    .. math:: (s, z) \mapsto a_{\mathrm{env}}
 
-    The file is a program of ``torch.export`` for any number of rows, of the policy's floating-point
-    type and for its device. Observations as the environment gives them and noise go in; actions in
-    the environment's units come out, of a policy that acts in chunks :math:`h` of them in a row.
-    Whoever plays it needs neither flowpolicy nor TorchRL nor TensorDict::
+    From ``[B, O]`` and ``[B, *noise_shape]`` to ``[B, h A]``. The file is a program of
+    ``torch.export`` for any number of rows, of the policy's floating-point type and for its device.
+    Observations as the environment gives them and noise go in; actions in the environment's units
+    come out, of a policy that acts in chunks :math:`h` of them in a row. Whoever plays it needs
+    neither flowpolicy nor TorchRL nor TensorDict::
 
         about = {"policy.json": ""}
         policy = torch.export.load("policy.pt2", extra_files=about).module()
