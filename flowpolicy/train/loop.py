@@ -39,7 +39,8 @@ def train(
 
     The folder holds ``config.json``, ``versions.json``, ``data.json``, ``metrics.csv``,
     ``eval.csv``, ``curve.png``, ``checkpoints/`` (the newest is ``checkpoints/last``) and
-    ``tensorboard/``. The learner is asked for numbers only every ``config.log_every`` steps.
+    ``tensorboard/``. The learner is asked for numbers only every ``config.log_every`` steps. The
+    process keeps freed memory from then on, see :func:`flowpolicy.keep_freed_memory`.
 
     A run that was stopped or killed goes on from its newest intact checkpoint with ``resume=True``:
     offline on the CPU bit by bit as if nothing had happened, online with the transitions that it
