@@ -207,7 +207,7 @@ class Trial:
         self.report.starts[f"update {steps[-1]}" if steps else "anew"] += 1
         death = self.moment(steps[-1] if steps else 0) if disturbed else None
         code = forked(arguments(self.config, out), self.log, self.phases, death)
-        if code == -signal.SIGALRM:
+        if code == -signal.SIGKILL:
             self.report.kills[self.phases.now] += 1
             self.report.faults += [f"{out.name}: {fault}" for fault in intact(out)]
             return False

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import mmap
-import signal
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -15,6 +14,7 @@ from flowpolicy.agents import Agent
 from flowpolicy.checkpoint import store
 from flowpolicy.train import run
 from flowpolicy.train.records import CsvFile
+from tests.reliability.kill_timer import kill_me_after
 
 PHASES = (
     "loading",
@@ -76,7 +76,6 @@ class Phases:
 
     def watch(self, death: Moment | None) -> None:
         """In the child: marks the phases from now on, and lets it die at a moment."""
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)
         self._death, began = death, time.perf_counter()
         self._enter(LOADING)
         for owner, name, phase in MARKED:
@@ -95,9 +94,7 @@ class Phases:
         self._entries[phase] += 1
         death = self._death
         if death and death[:2] == (PHASES[phase], self._entries[phase]):
-            # An alarm that nobody handles ends a process as SIGKILL does: no more code runs. But
-            # it comes on time, which a parent on a busy machine does not.
-            signal.setitimer(signal.ITIMER_REAL, max(death.delay, 1e-6))
+            kill_me_after(death.delay)
 
     def _marked(self, function: Callable[..., Any], phase: int) -> Callable[..., Any]:
         @functools.wraps(function)
