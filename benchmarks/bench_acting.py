@@ -13,17 +13,6 @@ HIDDEN = SIZES["256x3"]
 PACKED = {"freezing": True, "max_autotune": True, "max_autotune_gemm_backends": "CPP,ATEN"}
 
 
-class Acting(torch.nn.Module):
-    """An actor's ``act`` as a module's forward, which is what can be exported."""
-
-    def __init__(self, actor: fp.Actor) -> None:
-        super().__init__()
-        self.actor = actor
-
-    def forward(self, observation, noise):
-        return self.actor.act(observation, noise)
-
-
 ACTORS = {
     "one-step": lambda: fp.OneStepActor(OBS_DIM, ACT_DIM, HIDDEN),
     "10-step": lambda: fp.EulerSampler(fp.VelocityField(OBS_DIM, ACT_DIM, HIDDEN), steps=10),
@@ -33,19 +22,22 @@ ACTORS = {
 @pytest.mark.parametrize("name", ACTORS)
 def test_acting(name, in_turn, tmp_path) -> None:
     """Latency of one action from one observation, noise given."""
-    acting = Acting(ACTORS[name]()).eval().requires_grad_(False)
+    actor = ACTORS[name]().eval().requires_grad_(False)
     inputs = (torch.randn(1, OBS_DIM), torch.randn(1, ACT_DIM))
-    program = torch.export.export(acting, inputs)
+    fp.export_policy(actor, tmp_path / "exported.pt2")
+    exported = torch.export.load(tmp_path / "exported.pt2").module()
     path = torch._inductor.aoti_compile_and_package(
-        program, package_path=str(tmp_path / "acting.pt2"), inductor_configs=PACKED
+        torch.export.export(exported, inputs),  # for one row
+        package_path=str(tmp_path / "compiled.pt2"),
+        inductor_configs=PACKED,
     )
     forms = {
         "AOTInductor": torch._inductor.aoti_load_package(path),
-        "exported": program.module(),
-        "compiled": torch.compile(acting, fullgraph=True),
-        "eager": acting,
+        "exported": exported,
+        "compiled": torch.compile(actor.act, fullgraph=True),
+        "eager": actor.act,
     }
-    expected = acting(*inputs)
+    expected = actor.act(*inputs)
 
     def calling(form):
         def call():

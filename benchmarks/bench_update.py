@@ -53,16 +53,20 @@ def test_update(recipe, size, in_turn, request) -> None:
 
 def yardsticks(request, batch, hidden):
     """The two programs of ``yardsticks/`` on the same batch."""
-    plain = plain_batch(batch)
-    calls = {"plain": partial(PlainFQL(28, 5, hidden).update, plain)}
+    calls = {"plain": partial(PlainFQL(28, 5, hidden).update, plain_batch(batch))}
     try:
         request.getfixturevalue("jax_cpu")
     except pytest.skip.Exception:
         return calls
+    return {"jax": jax_update(batch, hidden), **calls}
+
+
+def jax_update(batch, hidden):
+    """One update by the yardstick in JAX."""
     from benchmarks.yardsticks import jax_fql
 
-    arrays = {name: value.numpy() for name, value in plain.items()}
-    return {"jax": jax_fql.Updater(arrays, hidden), **calls}
+    arrays = {name: value.numpy() for name, value in plain_batch(batch).items()}
+    return jax_fql.Updater(arrays, hidden)
 
 
 def seconds_of_first(call, count: int = 1) -> float:

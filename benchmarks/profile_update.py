@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import re
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -18,6 +17,7 @@ from torch.autograd.profiler_util import FunctionEvent
 from torch.profiler import ProfilerActivity, profile, record_function
 
 import flowpolicy as fp
+from benchmarks.clock import Turns
 from benchmarks.problem import SIZES, agent_of, random_batch
 
 WHOLE = {  # what runs within them is of their kind, too
@@ -82,16 +82,6 @@ def parts(event: FunctionEvent, outer: str = "") -> Iterator[tuple[str, float]]:
         yield from parts(inner, kind)
 
 
-def unprofiled(update: Update, turns: int) -> float:
-    """Microseconds of CPU time of an update, the least."""
-    least = float("inf")
-    for _ in range(3 * turns):
-        start = time.process_time()
-        update()
-        least = min(least, time.process_time() - start)
-    return least * 1e6
-
-
 def table(spent: Mapping[int, Counter[str]], plain: Mapping[int, float]) -> Iterator[str]:
     """What an update costs for each of its agents, and the shares."""
     names = ("one agent" if count == 1 else f"{count} as one, each" for count in spent)
@@ -119,7 +109,10 @@ def main() -> None:
 
     hidden, turns = ((8, 8), 2) if args.quick else (SIZES[args.size], 50)
     forms = dict(updates(hidden, args.seeds, compiled=args.compiled))
-    plain = {count: unprofiled(update, turns) for count, update in forms.items()}
+    unprofiled = Turns(forms, turn_seconds=0.0)
+    for _ in range(3 * turns):
+        unprofiled.take()
+    plain = {count: 1e6 * min(seconds) for count, seconds in unprofiled.values.items()}
     print("\n".join(table(profiled(forms, turns), plain)))
 
 

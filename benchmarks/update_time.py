@@ -14,9 +14,10 @@ from functools import partial
 import torch
 
 import flowpolicy as fp
+from benchmarks.bench_update import jax_update
 from benchmarks.clock import Turns
 from benchmarks.conftest import cores
-from benchmarks.problem import SIZES, agent_of, plain_batch, random_batch
+from benchmarks.problem import SIZES, agent_of, random_batch
 
 
 def compiled(size: str) -> Callable[[], object]:
@@ -33,10 +34,7 @@ def kept(size: str) -> Callable[[], object]:
 def jax(size: str) -> Callable[[], object]:
     """One update, by the yardstick."""
     with cores(1):
-        from benchmarks.yardsticks import jax_fql
-
-        arrays = {name: value.numpy() for name, value in plain_batch(random_batch()).items()}
-        return jax_fql.Updater(arrays, SIZES[size])
+        return jax_update(random_batch(), SIZES[size])
 
 
 PROGRAMS = {"kept": kept, "given-back": compiled, "jax": jax}

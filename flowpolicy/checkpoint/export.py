@@ -52,7 +52,7 @@ def export_policy(
         policy: What acts, as it acts now: one with dropout wants ``policy.eval()`` first. For the
             likeliest action its ``mode``.
         path: Ends in ``.pt2``; replaced where it exists.
-        about: Also written into the file's ``policy.json``; JSON.
+        about: Also written into the file's ``policy.json``, beside what it tells anyway; JSON.
 
     Returns:
         ``policy.json``: ``obs_dim``, ``act_dim`` (:math:`A`), ``horizon`` (:math:`h`),
@@ -83,6 +83,7 @@ def export_policy(
     like = next(acting.parameters(), torch.zeros(()))
     horizon = policy.horizon if isinstance(policy, DeployedPolicy) else 1
     facts = {
+        **(about or {}),
         "obs_dim": policy.obs_dim,
         "act_dim": policy.act_dim // horizon,
         "horizon": horizon,
@@ -90,7 +91,6 @@ def export_policy(
         "dtype": str(like.dtype).removeprefix("torch."),
         "flowpolicy": __version__,
         "torch": torch.__version__,
-        **(about or {}),
     }
     try:
         program = _program(acting, _inputs(policy, ROWS, like))
