@@ -17,6 +17,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import traceback
 from collections import Counter
@@ -177,7 +178,8 @@ class Trial:
         self.config.write_text(json.dumps(values), encoding="utf-8")
         self.undisturbed = folder / "undisturbed"
         data.load(MAZE, folder, download=False)  # makes the maze, once for all children
-        tqdm.get_lock()  # or every child would make one, and leave it behind
+        # tqdm's own is shared between processes: one that dies with it would hold it for ever.
+        tqdm.set_lock(threading.RLock())
         picture = new_figure(1, 1)  # imports what the learning curve needs
         picture.add_subplot()
         save_figure(picture, folder / "picture.png")
