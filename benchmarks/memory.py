@@ -55,7 +55,7 @@ def activations(agent: fp.Agent) -> int:
                 kept[storage.data_ptr()] = storage.nbytes()
             return tensor
 
-        filled = agent.noise.fill(batch, loss.draws(), loss.tensor_keys)
+        filled = agent.with_noise(batch, (loss.name,))
         with saved_tensors_hooks(keep, lambda tensor: tensor):
             result = loss(filled)
         most = max(most, sum(kept.values()))

@@ -238,10 +238,7 @@ class Agent(nn.Module):
             batch: never written.
             only: the losses that draw, by name; all where ``None``.
         """
-        for loss in self.loss.losses:
-            if only is None or loss.name in only:
-                batch = self.noise.fill(batch, loss.draws(), loss.tensor_keys)
-        return batch
+        return self.loss.with_draws(batch, self.noise.sample, only)
 
     def backward(
         self, batch: TensorDictBase, only: tuple[str, ...] | None = None

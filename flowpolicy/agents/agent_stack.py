@@ -19,6 +19,7 @@ from flowpolicy.agents.stacked_optimizer import StackedOptimizer
 from flowpolicy.errors import ConfigError, ShapeError
 from flowpolicy.losses.sum import SumLoss
 from flowpolicy.modules.target_network import TargetNetwork, polyak_
+from flowpolicy.paths.draws import Draw
 
 
 @final
@@ -145,12 +146,8 @@ class AgentStack:
             )
         first = self.agents[0]
         only = first.due_losses()
-        drawn = [
-            agent.with_noise(one, only)
-            for agent, one in zip(self.agents, batch.unbind(0), strict=True)
-        ]
         self.optimizer.zero_grad()
-        metrics = self.backward(torch.stack(drawn), only)
+        metrics = self.backward(self.loss.with_draws(batch, self._sample, only), only)
         metrics = self.guard.take(self._prepared_step, metrics)
         if self.optimizer.together:
             self.optimizer.share()
@@ -179,6 +176,11 @@ class AgentStack:
         for name in names:
             self._tensors[name].grad = gradients[name]
         return TensorDict(metrics, batch_size=[len(self.agents)])
+
+    def _sample(self, draw: Draw, observation: Tensor) -> Tensor:
+        """A draw of every agent for its own rows."""
+        rows = zip(self.agents, observation, strict=True)
+        return torch.stack([agent.noise.sample(draw, each) for agent, each in rows])
 
     def _prepared_step(self, norm: Tensor) -> Step:
         """The step of all agents, not yet taken."""

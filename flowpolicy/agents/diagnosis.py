@@ -50,9 +50,7 @@ def _findings(agent: Agent, batch: TensorDictBase) -> Iterator[str]:
     for name, tensor in agent.state_dict().items():
         if (count := _count(tensor)) > 0:
             yield f"{name} of the agent has {count} of {tensor.numel()} values that are not finite"
-    noise = copy.deepcopy(agent.noise)
-    for loss in agent.loss.losses:
-        batch = noise.fill(batch, loss.draws(), loss.tensor_keys)
+    batch = agent.loss.with_draws(batch, copy.deepcopy(agent.noise).sample)
     losses = []
     with torch.compiler.set_stance("force_eager"), torch.enable_grad():
         for loss in agent.loss.losses:

@@ -6,12 +6,9 @@ from collections.abc import Mapping
 from typing import Any, final
 
 import torch
-from tensordict import NestedKey, TensorDictBase
 from torch import Tensor
 
 from flowpolicy.errors import ConfigError
-from flowpolicy.modules.drawing import with_draws
-from flowpolicy.modules.keys import BatchKeys
 from flowpolicy.paths.draws import Draw
 
 
@@ -24,16 +21,14 @@ class NoiseSource:
 
     Example:
         >>> import torch
-        >>> from tensordict import TensorDict
-        >>> from flowpolicy.modules import BatchKeys
         >>> from flowpolicy.paths import Draw, GaussianNoise
-        >>> batch = TensorDict(observation=torch.zeros(2, 3), batch_size=[2])
-        >>> source, draws = NoiseSource(seed=0), {"noise": Draw((1,), GaussianNoise())}
+        >>> source, draw = NoiseSource(seed=0), Draw((1,), GaussianNoise())
+        >>> observation = torch.zeros(2, 3)
         >>> state = source.state_dict()
-        >>> first = source.fill(batch, draws, BatchKeys())["noise"]
+        >>> first = source.sample(draw, observation)
         >>> source.load_state_dict(state)
-        >>> torch.equal(source.fill(batch, draws, BatchKeys())["noise"], first), "noise" in batch
-        (True, False)
+        >>> first.shape, torch.equal(source.sample(draw, observation), first)
+        (torch.Size([2, 1]), True)
     """
 
     def __init__(self, seed: int = 0) -> None:
@@ -55,14 +50,9 @@ class NoiseSource:
             self._generators[name] = generator
         return self._generators[name]
 
-    def fill(
-        self, batch: TensorDictBase, draws: Mapping[NestedKey, Draw], keys: BatchKeys
-    ) -> TensorDictBase:
-        """The batch with every missing draw drawn; the caller's batch is not written."""
-        like = batch.get(keys.observation, None)
-        if like is None:
-            return batch
-        return with_draws(batch, draws, keys, generator=self.generator(like.device))
+    def sample(self, draw: Draw, observation: Tensor) -> Tensor:
+        """A draw for each row of ``observation [*B, O]``, from the generator of its device."""
+        return draw.like(observation, self.generator(observation.device))
 
     def state_dict(self) -> dict[str, Any]:
         """``{"seed": int, "generators": {device: uint8 tensor}}``."""

@@ -6,14 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import cast
 
 from tensordict import NestedKey, TensorDict, TensorDictBase
-from torch import nn
+from torch import Tensor, nn
 from torchrl.envs.utils import ExplorationType
 from torchrl.objectives import LossModule
 
 from flowpolicy.errors import ConfigError
 from flowpolicy.losses.base import Loss
 from flowpolicy.modules.actor import Actor
-from flowpolicy.modules.drawing import with_draws
+from flowpolicy.modules.drawing import Sample, missing_draws, with_entries
 from flowpolicy.modules.evaluated_batch import EvaluatedBatch
 from flowpolicy.modules.keys import BatchKeys
 from flowpolicy.modules.target_network import TargetNetwork
@@ -111,6 +111,29 @@ class SumLoss(LossModule):
                     )
         return merged
 
+    def due(self, only: tuple[str, ...] | None) -> list[Loss]:
+        """The losses named in ``only``, all where ``None``."""
+        return [loss for loss in self.losses if only is None or loss.name in only]
+
+    def with_draws(
+        self,
+        batch: TensorDictBase,
+        sample: Sample = Draw.like,
+        only: tuple[str, ...] | None = None,
+    ) -> TensorDictBase:
+        """The batch with every draw that it lacks: a shallow copy, the caller's is not written.
+
+        Args:
+            batch: with the observation of each loss.
+            sample: gives a draw for an observation.
+            only: the losses that draw, by name; all where ``None``.
+        """
+        drawn: dict[NestedKey, Tensor] = {}
+        for loss in self.due(only):
+            others = {key: draw for key, draw in loss.draws().items() if key not in drawn}
+            drawn |= missing_draws(batch, others, loss.tensor_keys, sample)
+        return with_entries(batch, drawn)
+
     def set_keys(self, **kwargs: NestedKey | None) -> None:
         """Rename entries of the batch for all losses."""
         super().set_keys(**kwargs)
@@ -132,10 +155,8 @@ class SumLoss(LossModule):
         self, tensordict: TensorDictBase, only: tuple[str, ...] | None = None
     ) -> TensorDictBase:
         """Every loss and metric of one batch, ``[]`` each; or of the losses named in ``only``."""
-        batch = tensordict
-        losses = [loss for loss in self.losses if only is None or loss.name in only]
-        for loss in losses:
-            batch = with_draws(batch, loss.draws(), loss.tensor_keys)
+        losses = self.due(only)
+        batch = self.with_draws(tensordict, only=only)
         evaluated = EvaluatedBatch(batch, self.tensor_keys, live=[loss.network for loss in losses])
         results = {}
         for loss in losses:

@@ -2,32 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
-import torch
 from tensordict import NestedKey, TensorDictBase
+from torch import Tensor
 
 from flowpolicy.errors import require_floating
 from flowpolicy.modules.keys import BatchKeys
 from flowpolicy.paths.draws import Draw
+
+Sample = Callable[[Draw, Tensor], Tensor]
+"""``(draw, observation [*B, O]) -> [*B, *shape]``."""
 
 
 def with_draws(
     batch: TensorDictBase,
     draws: Mapping[NestedKey, Draw],
     keys: BatchKeys,
-    generator: torch.Generator | None = None,
+    sample: Sample = Draw.like,
 ) -> TensorDictBase:
     """The batch with every missing draw drawn: a shallow copy, the caller's is not written."""
+    return with_entries(batch, missing_draws(batch, draws, keys, sample))
+
+
+def missing_draws(
+    batch: TensorDictBase, draws: Mapping[NestedKey, Draw], keys: BatchKeys, sample: Sample
+) -> dict[NestedKey, Tensor]:
+    """Those of the draws that the batch lacks, drawn."""
     missing = {key: draw for key, draw in draws.items() if batch.get(key, None) is None}
     like = batch.get(keys.observation, None)
     if not missing or like is None:  # a missing observation is refused where it is read
-        return batch
+        return {}
     require_floating("batch", str(keys.observation), like)
+    return {key: sample(draw, like) for key, draw in missing.items()}
+
+
+def with_entries(batch: TensorDictBase, entries: Mapping[NestedKey, Tensor]) -> TensorDictBase:
+    """A shallow copy with more entries; the batch itself where there are none."""
+    if not entries:
+        return batch
     batch = batch.copy()
-    for key, draw in missing.items():
-        value = draw.sample(
-            like.shape[:-1], dtype=like.dtype, device=like.device, generator=generator
-        )
+    for key, value in entries.items():
         batch.set(key, value)
     return batch

@@ -67,6 +67,15 @@ class Draw:
     shape: tuple[int, ...]
     law: Law
 
+    def like(self, observation: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """One for each row of ``observation [*B, O]``, of its dtype and on its device."""
+        return self.sample(
+            observation.shape[:-1],
+            dtype=observation.dtype,
+            device=observation.device,
+            generator=generator,
+        )
+
     def sample(
         self,
         batch_shape: Sequence[int],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import torch
 from tensordict import TensorDict, TensorDictBase
@@ -10,7 +11,7 @@ from torch._dynamo.exc import TorchDynamoException
 
 from flowpolicy.agents import Agent, AgentStack
 from flowpolicy.data import Dataset
-from flowpolicy.modules.drawing import with_draws
+from flowpolicy.paths import Draw
 from flowpolicy.train.config import TrainConfig
 
 PAYS_FROM = 20_000
@@ -37,9 +38,9 @@ def compile_where_it_pays(
     if config.compile == "off" or (config.compile == "auto" and updates < PAYS_FROM):
         return
     yield "updates: compiling, which takes about a minute"
-    loss, generator = learner.loss, torch.Generator(batch["observation"].device)
+    draw = partial(Draw.like, generator=torch.Generator(batch["observation"].device))
     try:
-        learner.compile().backward(with_draws(batch, loss.draws(), loss.tensor_keys, generator))
+        learner.compile().backward(learner.loss.with_draws(batch, draw))
     except TorchDynamoException as error:
         if config.compile == "on":
             raise

@@ -235,8 +235,7 @@ def test_it_says_its_losses() -> None:
 
 
 def drawn(source: fp.NoiseSource) -> torch.Tensor:
-    draws = {"noise": fp.Draw((2,), fp.GaussianNoise())}
-    return source.fill(transitions(4), draws, fp.BatchKeys())["noise"]
+    return source.sample(fp.Draw((2,), fp.GaussianNoise()), torch.zeros(4, OBS))
 
 
 def test_a_noise_source_goes_on_where_its_state_was_taken() -> None:
@@ -260,10 +259,14 @@ def test_a_seed_decides_what_a_noise_source_draws() -> None:
     assert not torch.equal(drawn(fp.NoiseSource(seed=4)), first)
 
 
-def test_a_noise_source_leaves_what_is_there() -> None:
-    batch = batch_for(small("fql"))
-    filled = fp.NoiseSource().fill(batch, small("fql").loss.draws(), fp.BatchKeys())
-    assert equal_trees(filled, batch)
+def test_what_a_batch_holds_is_not_drawn() -> None:
+    agent = small("fql")
+    bare = batch_for(agent).exclude(*agent.loss.draws())
+    given = {"x0": torch.ones(8, ACT), "time": torch.zeros(8, 1)}
+    filled = agent.with_noise(bare.copy().update(given))
+    assert all(filled[key] is value for key, value in given.items())
+    assert all(filled.get(key) is not None for key in agent.loss.draws())
+    assert not set(bare.keys(include_nested=True)) & set(agent.loss.draws())  # not written
 
 
 def test_a_foreign_state_is_refused() -> None:

@@ -23,8 +23,7 @@ def test_an_update_on_chunks(name) -> None:
     valid = batch["valid"]
     assert 0 < valid.sum() < 64
     agent = fp.agents.build(name, 2, 1, horizon=3, **small_options(name, flow_steps=2))
-    for loss in agent.loss.losses:
-        batch = agent.noise.fill(batch, loss.draws(), loss.tensor_keys)
+    batch = agent.with_noise(batch)
     expected = agent.loss(batch)
     changed = batch.clone()
     changed["action"] = torch.where(valid, batch["action"], -batch["action"])

@@ -86,7 +86,7 @@ def test_a_hybrid_learns(weight, extraction, horizon, aggregation, sampler) -> N
 
 def who_trains_whom(agent: fp.Agent, batch: TensorDict) -> None:
     """Each loss reaches the network that it is named for and no other."""
-    batch = agent.noise.fill(batch, agent.loss.draws(), agent.loss.tensor_keys)
+    batch = agent.with_noise(batch)
     out = agent.loss(batch)
     for loss in agent.loss.losses:
         own = {id(p) for p in loss.network.parameters()}
