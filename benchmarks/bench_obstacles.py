@@ -15,9 +15,10 @@ import torch.nn.functional as F
 from torch import nn
 
 import flowpolicy as fp
-from benchmarks.bench_update import seconds_of_first
+from benchmarks.bench_update import jax_update, seconds_of_first
 from benchmarks.problem import ACT_DIM, BATCH, OBS_DIM, SIZES, agent_of, random_batch
 from benchmarks.update_time import PROGRAMS
+from benchmarks.whole_update import WholeUpdate
 from flowpolicy.agents import loss_gradient
 from flowpolicy.functional import tanh_gelu
 
@@ -51,21 +52,22 @@ def test_rows_of_a_product(in_turn) -> None:
 @pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch without oneDNN")
 @pytest.mark.parametrize("rows", [256, WIDTH, ROWS])
 def test_layer(rows, in_turn) -> None:
-    """A layer with its activation within oneDNN's product, which wants its weights packed."""
+    """A layer with its activation within oneDNN's product, with its weights packed or not."""
     x, weight, bias = torch.randn(rows, WIDTH), torch.randn(WIDTH, WIDTH), torch.randn(WIDTH)
     packed = torch.ops.mkldnn._reorder_linear_weight(weight, rows)
 
-    def fused():
-        return torch.ops.mkldnn._linear_pointwise(x, packed, bias, "gelu", [], "tanh")
+    def fused(weight):
+        return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "gelu", [], "tanh")
 
     def layer(x, weight, bias):
         return tanh_gelu(F.linear(x, weight, bias))
 
     compiled = partial(program(layer), x, weight, bias)
-    torch.testing.assert_close(fused(), compiled(), rtol=1e-3, atol=1e-3)  # equal work
+    torch.testing.assert_close(fused(packed), compiled(), rtol=1e-3, atol=1e-3)  # equal work
     in_turn(
         {
-            "oneDNN, packed, activation within": fused,
+            "oneDNN, packed, activation within": partial(fused, packed),
+            "oneDNN, not packed, activation within": partial(fused, weight),
             "MKL, then the activation, compiled": compiled,
             "MKL without activation": partial(F.linear, x, weight, bias),
         },
@@ -196,6 +198,22 @@ def test_finite_gradient(size, in_turn, monkeypatch) -> None:
         patch.setattr(loss_gradient, "gradient_norm", lambda norms, loss: loss.detach())
         trusting.update(batch)  # compiles: without the norm
     in_turn({"guarded": partial(asking.update, batch), "not": partial(trusting.update, batch)})
+
+
+@pytest.mark.parametrize("size", ["64x2", "128x3"])
+@pytest.mark.parametrize("wrapper", ["python", "cpp"])
+def test_whole_update(wrapper, size, in_turn, jax_cpu) -> None:
+    """Optimizer, targets and losses as one program, beside the update as it is and JAX's."""
+    batch, agents = random_batch(), [agent_of("fql", SIZES[size]) for _ in range(2)]
+    agents[1].compile()
+    for agent in agents:
+        agent.update(batch)
+    whole = WholeUpdate(agents[0], batch, {"cpp_wrapper": wrapper == "cpp"})
+    variants = {"one program": whole, "as it is": partial(agents[1].update, batch)}
+    for _ in range(2):  # the second sees what the first made
+        ours, expected = (update() for update in variants.values())
+    torch.testing.assert_close(ours, {key: expected[key] for key in ours}, rtol=1e-3, atol=1e-4)
+    in_turn({**variants, "jax": jax_update(batch, SIZES[size])})
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="settings of glibc")
