@@ -150,10 +150,7 @@ class Agent(nn.Module):
             only: the losses to ask, by name; all where ``None``.
         """
         trained = {
-            id(parameter)
-            for loss in self.loss.losses
-            if only is None or loss.name in only
-            for parameter in loss.network.parameters()
+            id(parameter) for loss in self.loss.due(only) for parameter in loss.network.parameters()
         }
         for name, parameter in self.networks.named_parameters(prefix="networks"):
             if id(parameter) in trained:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import cast
 
 from tensordict import NestedKey, TensorDict, TensorDictBase
@@ -111,7 +111,7 @@ class SumLoss(LossModule):
                     )
         return merged
 
-    def due(self, only: tuple[str, ...] | None) -> list[Loss]:
+    def due(self, only: Collection[str] | None) -> list[Loss]:
         """The losses named in ``only``, all where ``None``."""
         return [loss for loss in self.losses if only is None or loss.name in only]
 
