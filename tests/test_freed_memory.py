@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
 import sys
@@ -32,12 +33,16 @@ def faults(how: str) -> int:
     """Pages that ten turns had to fetch from the system."""
     root = Path(__file__).parents[1]
     command = [sys.executable, "-c", FAULTS, how]
-    return int(subprocess.run(command, cwd=root, capture_output=True, check=True).stdout)
+    # glibc's own threshold, pinned: left alone it rises, and at times nothing is given back.
+    pinned = {**os.environ, "MALLOC_MMAP_THRESHOLD_": str(2**17)}
+    told = subprocess.run(command, cwd=root, env=pinned, capture_output=True, check=True).stdout
+    return int(told)
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="settings of glibc")
 def test_kept_memory_is_not_fetched_again():
-    assert faults("kept") < faults("given back") / 10
+    # The heap may still grow by one of the 40 blocks.
+    assert faults("kept") < faults("given back") / 30
 
 
 def test_another_c_library_is_left_alone(monkeypatch):
