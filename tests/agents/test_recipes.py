@@ -118,6 +118,35 @@ def test_published_values(name, env, expected) -> None:
     assert fp.agents.preset(name, env) == expected
 
 
+ONE_SCRIPT = (
+    *("bam", "cgql", "cgql_linex", "cgql_mse", "dac", "dsrl", "fedit"),
+    *("qam", "qam_edit", "qam_fql", "qsm", "rlpd"),
+)
+"""Methods whose published settings are those of one script."""
+
+
+@pytest.mark.parametrize("family", sorted({f for name, f in PRESETS if name in ONE_SCRIPT}))
+def test_methods_of_one_script_share_what_belongs_to_the_environment(family) -> None:
+    tables = [_tables()[name] for name in ONE_SCRIPT]
+    shared = [
+        {key: table[family].get(key) for key in ("discount", "horizon", "aggregation")}
+        for table in tables
+        if family in table
+    ]
+    assert all(each == shared[0] for each in shared)
+
+
+@pytest.mark.parametrize("name", ["iql", "iql_ddpg_bc", "rebrac", "sac"])
+def test_these_policies_start_near_zero_as_the_authors_do(name) -> None:
+    """Xavier-uniform with a gain of 0.1."""
+    agent = fp.agents.build(name, OBS, ACT, hidden=(64,))
+    heads = [w for w in agent.networks["actor"].parameters() if w.shape == (ACT, 64)]
+    assert heads
+    for head in heads:
+        limit = 0.1 * (6 / (64 + ACT)) ** 0.5
+        assert 0.9 * limit < head.abs().max() <= limit
+
+
 def test_published_batch_sizes() -> None:
     assert fp.agents.preset_batch_size("gfp", "antmaze-giant-navigate-v0") == 1024
     assert fp.agents.preset_batch_size("gfp", "cube-single-play-v0") == 256

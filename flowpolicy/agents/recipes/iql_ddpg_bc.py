@@ -65,7 +65,7 @@ def iql_ddpg_bc(
         ['actor', 'critic', 'value']
     """
     act_dim = chunk_width("iql_ddpg_bc", act_dim, horizon)
-    actor = GaussianActor(obs_dim, act_dim, hidden)
+    actor = GaussianActor(obs_dim, act_dim, hidden, head_gain=0.1)
     critic = CriticEnsemble(obs_dim, act_dim, hidden, size=critics)
     value = ValueNetwork(obs_dim, hidden)
     target = TargetNetwork(critic, tau)
