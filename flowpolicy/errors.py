@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib.util
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from numbers import Integral
 
 import torch
@@ -93,9 +93,10 @@ def require_tensor(owner: str, name: str, value: object) -> None:
         flowpolicy.errors.DtypeError: Actor: 'observation' must be a torch.Tensor, got list; ...
     """
     if not isinstance(value, torch.Tensor):
+        several = isinstance(value, Mapping)
+        advice = "join its entries, torch.cat(..., dim=-1)" if several else "use torch.as_tensor"
         raise DtypeError(
-            f"{owner}: {_shown(name)} must be a torch.Tensor, got {type(value).__name__}; "
-            "use torch.as_tensor."
+            f"{owner}: {_shown(name)} must be a torch.Tensor, got {type(value).__name__}; {advice}."
         )
 
 

@@ -27,6 +27,7 @@ from flowpolicy.modules.parts import (
     require_function,
     require_value,
 )
+from flowpolicy.modules.shared_noise import shared_noise
 from flowpolicy.modules.target_network import TargetNetwork
 from flowpolicy.modules.value_network import ValueNetwork
 from flowpolicy.paths.draws import Draw
@@ -144,12 +145,6 @@ class TDLoss(Loss):
             require_critic("TDLoss", "target", target)
         if next_value is not None:
             require_value("TDLoss", "next_value", next_value)
-        noise_shapes = {actor.noise_shape for actor in next_actors}
-        if len(noise_shapes) > 1:
-            raise ConfigError(
-                f"TDLoss: all next actors share one noise, but their noise_shapes are "
-                f"{noise_shapes}."
-            )
         parts: dict[str, nn.Module] = {
             f"next_actor {i}": each for i, each in enumerate(next_actors)
         }
@@ -161,6 +156,7 @@ class TDLoss(Loss):
         self.critic = critic
         self.target = None if target is None else frozen(target)
         self.next_actors = tuple(frozen(actor) for actor in next_actors)
+        self.noise = shared_noise("TDLoss", "next actors", next_actors)
         self.next_value = None if next_value is None else frozen(next_value)
         self.discount = discount
         self.aggregation = aggregation
@@ -187,9 +183,7 @@ class TDLoss(Loss):
 
     def draws(self) -> Mapping[NestedKey, Draw]:
         """The noise that all next actors share, if they have any."""
-        key = next_key(self.tensor_keys.noise)
-        draws = [actor.noise_draw for actor in self.next_actors if actor.is_random]
-        return {key: draws[0]} if draws else {}
+        return {} if self.noise is None else {next_key(self.tensor_keys.noise): self.noise}
 
     @torch.no_grad()
     def next_values(self, evaluated: EvaluatedBatch) -> Tensor:

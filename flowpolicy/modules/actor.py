@@ -103,12 +103,7 @@ class Actor(TensorDictModuleBase, ABC):
         """Noise for ``observation`` ``[*B, O]``: ``[*B, *noise_shape]``."""
         require_tensor(self.name, "observation", observation)
         require_floating(self.name, "observation", observation)
-        return self.noise_draw.sample(
-            observation.shape[:-1],
-            dtype=observation.dtype,
-            device=observation.device,
-            generator=generator,
-        )
+        return self.noise_draw.like(observation, generator)
 
     @final
     def check_inputs(self, observation: Tensor, noise: Tensor, like: Tensor | None = None) -> None:

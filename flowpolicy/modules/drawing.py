@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from tensordict import NestedKey, TensorDictBase
 from torch import Tensor
 
-from flowpolicy.errors import require_floating
+from flowpolicy.errors import require_floating, require_tensor
 from flowpolicy.modules.keys import BatchKeys
 from flowpolicy.paths.draws import Draw
 
@@ -33,6 +33,7 @@ def missing_draws(
     like = batch.get(keys.observation, None)
     if not missing or like is None:  # a missing observation is refused where it is read
         return {}
+    require_tensor("batch", str(keys.observation), like)
     require_floating("batch", str(keys.observation), like)
     return {key: sample(draw, like) for key, draw in missing.items()}
 

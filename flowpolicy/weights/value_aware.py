@@ -24,6 +24,7 @@ from flowpolicy.modules.parts import (
     require_critic,
     require_function,
 )
+from flowpolicy.modules.shared_noise import shared_noise
 from flowpolicy.paths.draws import Draw
 from flowpolicy.weights.weight import Weight
 
@@ -57,7 +58,7 @@ class ValueAwareWeight(Weight):
 
     Raises:
         ConfigError: a temperature that is not a finite number above 0 (use ``weight=None`` for no
-            weighting), or an empty reference.
+            weighting), an empty reference, or actors with noise of several shapes.
 
     Example:
         >>> import torch
@@ -109,6 +110,8 @@ class ValueAwareWeight(Weight):
         self.critic = frozen(critic)
         self.references = tuple(frozen(each) for each in references)
         self.actor = frozen(actor if actor is not None else references[0])
+        asked = (self.actor, *self.references)
+        self.noise = shared_noise("ValueAwareWeight", "references and the actor", asked)
         self.combine = combine
         self.aggregation = aggregation
         self.scale = scale
@@ -120,8 +123,8 @@ class ValueAwareWeight(Weight):
         return self.scale is not unit_scale
 
     def draws(self, keys: BatchKeys) -> Mapping[NestedKey, Draw]:
-        """The noise that all references share, if they have any."""
-        return {keys.noise: self.actor.noise_draw} if self.actor.is_random else {}
+        """The noise that the actor and all references share, if they have any."""
+        return {} if self.noise is None else {keys.noise: self.noise}
 
     def compute(self, evaluated: EvaluatedBatch) -> Tensor:
         """``[*B, 1]``; reuses the actor's action and the critics' values of it."""

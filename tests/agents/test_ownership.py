@@ -259,6 +259,15 @@ def refusals() -> dict[str, tuple]:
             ),
             "TDLoss: all next actors share one noise, but their noise_shapes are",
         ),
+        "references with noise of two kinds": (
+            lambda: fp.ValueAwareWeight(
+                target,
+                critic=p.critic,
+                reference=(p.actor, fp.BestOf(p.flow, p.critic, n=3)),
+                temperature=0.1,
+            ),
+            "ValueAwareWeight: all references and the actor share one noise, but their",
+        ),
         "critic of another size": (
             lambda: fp.DPGLoss(p.actor, other),
             (

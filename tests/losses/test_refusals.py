@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from tensordict import TensorDict
 
 import flowpolicy as fp
 from tests.contracts.factories import ACT, HIDDEN, OBS, Parts, transitions, with_noise
@@ -102,3 +103,17 @@ def test_renaming_for_all_losses_at_once() -> None:
     batch["next"].rename_key_("observation", "state")
     for key, value in agent.loss(batch).items():
         assert torch.equal(value, expected[key])
+
+
+def test_next_actors_with_and_without_noise_bootstrap_together() -> None:
+    p = Parts()
+    loss = fp.TDLoss(p.critic, p.target, next_actor=(p.deterministic, p.flow))
+    assert loss.draws() == {("next", "noise"): p.flow.noise_draw}
+    assert loss(transitions(8))["loss_qvalue"].isfinite()
+
+
+def test_an_observation_of_several_entries_is_refused() -> None:
+    batch = transitions(8)
+    batch["observation"] = TensorDict(position=torch.zeros(8, 3), batch_size=[8])
+    with pytest.raises(fp.DtypeError, match="'observation' must be a torch.Tensor, got TensorDict"):
+        fp.FlowMatchingLoss(Parts().field)(batch)

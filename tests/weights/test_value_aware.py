@@ -7,7 +7,7 @@ import torch
 from torch.testing import assert_close
 
 import flowpolicy as fp
-from tests.contracts.factories import Parts, noise_for, observations
+from tests.contracts.factories import Parts, noise_for, observations, transitions
 
 COMBINE = {"min": fp.min_value, "mean": fp.mean_value, "max": fp.max_value}
 
@@ -44,6 +44,16 @@ def test_all_five_references(option, aggregation) -> None:
     )
     given = expected(p, option, s, a, z, temperature=0.1, aggregation=aggregation)
     assert_close(weight.weight(s, a, z), given.detach(), rtol=1e-5, atol=1e-6)
+
+
+def test_a_random_reference_beside_an_actor_without_noise_has_its_noise_drawn() -> None:
+    p = Parts()
+    weight = fp.ValueAwareWeight(
+        p.target, critic=p.critic, reference=p.flow, temperature=0.1, actor=p.deterministic
+    )
+    loss = fp.FlowMatchingLoss(p.field, weight=weight)
+    assert loss.draws()["noise"] == p.flow.noise_draw
+    assert loss(transitions(8))["loss_flow"].isfinite()
 
 
 def test_an_infinite_temperature_weighs_all_alike() -> None:
