@@ -177,8 +177,6 @@ class Agent(nn.Module):
                 "TensorDict(batch, batch_size=[...])."
             )
         only = self.due_losses()
-        for parameter in self._optimized():  # as zero_grad, at a third of its cost
-            parameter.grad = None
         metrics = self.backward(self.with_noise(batch, only), only)
         metrics = self.guard.take(self.prepared_step, metrics)
         self.step += 1
@@ -240,16 +238,19 @@ class Agent(nn.Module):
     def backward(
         self, batch: TensorDictBase, only: tuple[str, ...] | None = None
     ) -> TensorDictBase:
-        """Gives every trained parameter its gradient, without a step.
+        """Gives every trained parameter its gradient in place of the last, without a step.
 
         Args:
             batch: with what the losses read; draws that it lacks come from PyTorch's global
                 generator.
-            only: the losses that count, by name; all where ``None``.
+            only: the losses that count, by name; all where ``None``. What none of them trains is
+                left without a gradient.
 
         Returns:
             Every loss and metric, ``grad_norm`` among them, detached, of batch size ``[]``.
         """
+        for parameter in self._optimized():  # as zero_grad, at a third of its cost
+            parameter.grad = None
         return self._backward(batch, only)
 
     def compile(  # type: ignore[override]
@@ -332,6 +333,11 @@ class Agent(nn.Module):
     def is_distributed(self) -> bool:
         """Whether its batches are shared out among processes."""
         return isinstance(self._backward, DistributedBackward)
+
+    @property
+    def replays_graphs(self) -> bool:
+        """Whether it is compiled in a mode that replays CUDA graphs."""
+        return isinstance(self._backward, CompiledBackward) and self._backward.replays_graphs
 
     def tensors_read(self) -> Iterator[tuple[str, Tensor]]:
         """All parameters, targets and loose buffers, which an update reads, each with a name."""

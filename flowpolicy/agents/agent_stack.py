@@ -10,7 +10,7 @@ from tensordict import TensorDict, TensorDictBase
 from torch import Tensor, nn
 
 from flowpolicy.agents.agent import Agent
-from flowpolicy.agents.compiled import compiled
+from flowpolicy.agents.compiled import compiled, replays_graphs
 from flowpolicy.agents.guard import Guard
 from flowpolicy.agents.guarded_step import Step
 from flowpolicy.agents.likeness import difference
@@ -71,6 +71,7 @@ class AgentStack:
         first = agents[0]
         self._gradient = first.loss_gradient()
         self._run: Gradient = self._gradient.of_each
+        self.replays_graphs = False
         names = [list(agent.tensors_read()) for agent in agents]
         trained = dict(first.trained_parameters())
         self._tensors = {
@@ -112,6 +113,7 @@ class AgentStack:
         Returns:
             The stack. See ``Agent.compile``.
         """
+        self.replays_graphs = replays_graphs(mode, options)
         arguments = ("trained", "other", "entries", "only")
         self._run = compiled(
             self._gradient.of_each, arguments, backend=backend, mode=mode, options=options
@@ -121,6 +123,7 @@ class AgentStack:
     def uncompile(self) -> AgentStack:
         """From now on runs losses and backward pass operation by operation."""
         self._run = self._gradient.of_each
+        self.replays_graphs = False
         return self
 
     def update(self, batch: TensorDictBase) -> TensorDictBase:
@@ -146,7 +149,6 @@ class AgentStack:
             )
         first = self.agents[0]
         only = first.due_losses()
-        self.optimizer.zero_grad()
         metrics = self.backward(self.loss.with_draws(batch, self._sample, only), only)
         metrics = self.guard.take(self._prepared_step, metrics)
         if self.optimizer.together:
@@ -158,7 +160,7 @@ class AgentStack:
     def backward(
         self, batch: TensorDictBase, only: tuple[str, ...] | None = None
     ) -> TensorDictBase:
-        """Gives every trained parameter its gradient, without a step.
+        """Gives every trained parameter its gradient in place of the last, without a step.
 
         Args:
             batch: ``[S, B]`` with every draw.
@@ -167,6 +169,7 @@ class AgentStack:
         Returns:
             Every loss and metric, detached, of batch size ``[S]``.
         """
+        self.optimizer.zero_grad()
         names = [name for name, _ in self.agents[0].trained_parameters(only)]
         trained = {name: self._tensors[name].detach() for name in names}
         other = {name: t.detach() for name, t in self._tensors.items() if name not in trained}
@@ -175,6 +178,8 @@ class AgentStack:
             gradients, metrics = self._run(trained, other, entries, only)
         for name in names:
             self._tensors[name].grad = gradients[name]
+        if self.replays_graphs:  # the next update would write over what its caller may still read
+            metrics = {key: value.clone() for key, value in metrics.items()}
         return TensorDict(metrics, batch_size=[len(self.agents)])
 
     def _sample(self, draw: Draw, observation: Tensor) -> Tensor:

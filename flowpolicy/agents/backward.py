@@ -9,7 +9,7 @@ import torch
 from tensordict import TensorDict, TensorDictBase
 from torch import nn
 
-from flowpolicy.agents.compiled import compiled
+from flowpolicy.agents.compiled import compiled, replays_graphs
 from flowpolicy.agents.gradient_norm import GRAD_NORM, gradient_norm
 from flowpolicy.agents.loss_gradient import Gradient, LossGradient, Only, total_loss
 from flowpolicy.losses.sum import SumLoss
@@ -57,6 +57,7 @@ class CompiledBackward:
         self.gradient = gradient
         self.trained = trained
         self.compiling = compiling
+        self.replays_graphs = replays_graphs(compiling.get("mode"), compiling.get("options"))
         self._program: Gradient | None = None
         self._parameters: dict[Only, dict[str, nn.Parameter]] = {}
 
@@ -74,6 +75,8 @@ class CompiledBackward:
             gradients, metrics = self._program(trained, {}, entries, only)
         for name, parameter in parameters.items():
             parameter.grad = gradients[name]
+        if self.replays_graphs:  # the next update would write over what its caller may still read
+            metrics = {key: value.clone() for key, value in metrics.items()}
         return TensorDict(metrics, batch_size=[])
 
     def __getstate__(self) -> dict[str, Any]:  # a copy compiles for itself

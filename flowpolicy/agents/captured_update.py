@@ -28,7 +28,13 @@ class CapturedUpdate:
     On a GPU the first call makes a few ordinary updates and records one CUDA graph of ``updates``
     further ones; every later call replays it, and no work of Python's is left in it. On a CPU each
     call makes the updates one by one, with the same numbers. Whatever moves within the updates
-    lies on the device: the agent, the data set, and the generators that draw rows and noise.
+    lies on the device: the agent, the data set, and the generators that draw rows and noise. The
+    optimizer must count its steps there, as SGD, Adam and its kin can (``capturable``).
+
+    A graph holds addresses and numbers. Where other tensors or generators have taken the place of
+    those that it was recorded with, as after loading a state, or where a number of the optimizer
+    has changed, the next call records anew; a learning rate that changes often is best a tensor,
+    ``Adam(..., lr=torch.tensor(3e-4, device="cuda"))``, whose value is read in every update.
 
     Args:
         learner: the agent or stack, on its device; compile it before, ``learner.compile()``.
@@ -38,7 +44,8 @@ class CapturedUpdate:
         generators: what ``next_batch`` draws from.
 
     Raises:
-        ConfigError: the agent is distributed; ``updates`` below 1, or not a multiple of the number
+        ConfigError: the agent is distributed, or compiled in a mode that replays graphs of its own;
+            a generator on another device; ``updates`` below 1, or not a multiple of the number
             of updates that a loss or a target waits for; in use, on a GPU, where the first updates
             are skipped because their numbers are not finite.
 
@@ -70,11 +77,22 @@ class CapturedUpdate:
                 "CapturedUpdate: the agent shares its batches out among processes, which compare "
                 "what they hold between updates; that cannot be recorded. Call agent.update."
             )
+        if learner.replays_graphs:
+            raise ConfigError(
+                "CapturedUpdate: the learner is compiled in a mode that replays CUDA graphs of its "
+                "own, and a graph cannot hold another. Compile it without a mode."
+            )
         self.next_batch = next_batch
         self.updates = require_at_least("CapturedUpdate", "updates", updates, 1)
         self.generators = tuple(generators)
         self.device = next(self.agents[0].networks.parameters()).device
-        self._recorded: tuple[torch.cuda.CUDAGraph, TensorDictBase] | None = None
+        for generator in self.generators:
+            if generator.device != self.device:
+                raise ConfigError(
+                    f"CapturedUpdate: a generator is on {generator.device}, the learner on "
+                    f"{self.device}; make it there, torch.Generator({str(self.device)!r})."
+                )
+        self._recorded: tuple[torch.cuda.CUDAGraph, TensorDictBase, list[object]] | None = None
         first = self.agents[0]
         waits = [*first.every.values(), *(target.every for target in first.loss.target_networks())]
         for wait in waits:
@@ -91,12 +109,14 @@ class CapturedUpdate:
         """
         if self.device.type != "cuda":
             return self._in_turn()
-        if self._recorded is None:
-            self._recorded = self._record()
+        if self._recorded is None or self._recorded[-1] != self._held():
+            self._recorded = None  # what it holds is given back first
+            with torch.cuda.device(self.device):
+                self._recorded = (*self._record(), self._held())
         else:
             for agent in self.agents:
                 agent.step += self.updates
-        graph, metrics = self._recorded
+        graph, metrics, _ = self._recorded
         graph.replay()
         return metrics
 
@@ -107,8 +127,7 @@ class CapturedUpdate:
 
     def _record(self) -> tuple[torch.cuda.CUDAGraph, TensorDictBase]:
         """Warms up by ordinary updates, then records further ones, which the first replay makes."""
-        optimizer = self.learner.optimizer
-        count_beside(optimizer.whole if isinstance(optimizer, StackedOptimizer) else optimizer)
+        count_beside(self._optimizer)
         side = torch.cuda.Stream(self.device)
         side.wait_stream(torch.cuda.current_stream(self.device))
         with torch.cuda.stream(side):
@@ -121,7 +140,7 @@ class CapturedUpdate:
             graph.register_generator_state(generator)
         for agent in self.agents:
             graph.register_generator_state(agent.noise.generator(self.device))
-        with torch.cuda.graph(graph):
+        with torch.cuda.graph(graph, stream=side):
             metrics = self._in_turn()  # recorded, not run; counters move as if it had been
         return graph, metrics
 
@@ -137,6 +156,29 @@ class CapturedUpdate:
             "or the gradient was not finite, and nothing was recorded. Look at a batch with "
             "flowpolicy.agents.first_not_finite(agent, batch)."
         )
+
+    @property
+    def _optimizer(self) -> torch.optim.Optimizer:
+        optimizer = self.learner.optimizer
+        return optimizer.whole if isinstance(optimizer, StackedOptimizer) else optimizer
+
+    def _held(self) -> list[object]:
+        """What a graph would hold: the addresses of tensors, generators, and numbers."""
+        states = [value for state in self._optimizer.state.values() for value in state.values()]
+        numbers = [
+            value
+            for group in self._optimizer.param_groups
+            for key, value in group.items()
+            if key not in ("params", "param_names")
+        ]
+        for agent in self.agents:
+            states += [value for _, value in agent.tensors()]
+            numbers += [agent.clip_norm, agent.noise.generator(self.device)]
+            numbers += [target.tau for target in agent.loss.target_networks()]
+        return [
+            each.data_ptr() if isinstance(each, torch.Tensor) else each
+            for each in (*states, *numbers)
+        ]
 
     def _skipped(self) -> int:
         return sum(int(agent.guard.skipped) for agent in self.agents)

@@ -13,6 +13,12 @@ from torch._inductor import list_mode_options
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+def replays_graphs(mode: str | None, options: Mapping[str, Any] | None) -> bool:
+    """Whether a program of these options replays CUDA graphs, which write over earlier results."""
+    by_mode = list_mode_options(mode) if mode else {}
+    return bool({**by_mode, **(options or {})}.get("triton.cudagraphs", False))
+
+
 def compiled(
     method: F,
     arguments: Sequence[str],

@@ -63,21 +63,54 @@ def on_device(norm: Tensor, step: Step) -> Tensor:
     optimizer = step.optimizer
     if norm.is_cuda:
         count_beside(optimizer)
+    targets = step.targets()
+    copies = _copies(targets)
+    if finite.ndim == 0 and _leaves_out(optimizer):
+        _take_or_leave_out(step, finite)
+    else:
+        _take_and_put_back(step, finite)
+    _put_back(finite, targets, copies)
+    return ~finite
+
+
+def _leaves_out(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether its kernels leave everything as it was where ``found_inf`` is not 0.
+
+    That is how ``torch.amp.GradScaler`` has a fused optimizer skip a step.
+    """
+    fused = all(group.get("fused") for group in optimizer.param_groups)
+    return fused and isinstance(optimizer, torch.optim.Adam)
+
+
+def _take_or_leave_out(step: Step, finite: Tensor) -> None:
+    """Takes the step; the optimizer's kernels leave it out where it is not finite."""
+    optimizer = step.optimizer
+    known = len(optimizer.state)
+    optimizer.__dict__["found_inf"] = (~finite).float()
+    try:
+        step.take()
+    finally:
+        del optimizer.__dict__["found_inf"]
+    if len(optimizer.state) > known and not finite:
+        for parameter in list(optimizer.state)[known:]:
+            del optimizer.state[parameter]
+
+
+def _take_and_put_back(step: Step, finite: Tensor) -> None:
+    """Takes the step; parameters and optimizer state are as before where it is not finite."""
+    optimizer = step.optimizer
     moved = [p.detach() for group in optimizer.param_groups for p in group["params"]]
-    moved += step.targets()
-    copies = [tensor.clone() for tensor in moved]
     known = {parameter: dict(state) for parameter, state in optimizer.state.items()}
-    copied = {(p, key): value.clone() for p, key, value in _tensors(known)}
+    held = {(parameter, key): value for parameter, key, value in _tensors(known)}
+    copies, copied = _copies(moved), dict(zip(held, _copies(list(held.values())), strict=True))
     step.take()
     if _is_new(optimizer.state, known) and not finite.any():
         optimizer.state.clear()
         optimizer.state.update(known)
-    for tensor, copy in zip(moved, copies, strict=True):
-        tensor.copy_(_where(finite, tensor, copy))
+    _put_back(finite, moved, copies)
     for parameter, key, value in _tensors(optimizer.state):
-        copy = copied.get((parameter, key), torch.zeros_like(value))
-        value.copy_(_where(finite, value, copy))
-    return ~finite
+        copy = copied.get((parameter, key))
+        _put_back(finite, [value], [torch.zeros_like(value) if copy is None else copy])
 
 
 def by_device(norm: Tensor, step: Step) -> Tensor | None:
@@ -96,7 +129,9 @@ def count_beside(optimizer: torch.optim.Optimizer) -> None:
     """
     for group in optimizer.param_groups:
         on_gpu = group["params"][0].is_cuda
-        if group.get("capturable", on_gpu) == on_gpu or group.get("fused"):
+        if on_gpu:  # a copy of an optimizer would warn that its steps are not captured
+            optimizer.__dict__["_warned_capturable_if_run_uncaptured"] = True
+        if group.get("capturable", on_gpu) == on_gpu:
             continue
         group["capturable"] = on_gpu
         for parameter in group["params"]:
@@ -106,13 +141,21 @@ def count_beside(optimizer: torch.optim.Optimizer) -> None:
                     state[key] = value.to(parameter.device)
 
 
-def _where(finite: Tensor, after: Tensor, before: Tensor) -> Tensor:
+def _copies(tensors: list[Tensor]) -> list[Tensor]:
+    copies = [torch.empty_like(tensor) for tensor in tensors]
+    if copies:
+        torch._foreach_copy_(copies, tensors)
+    return copies
+
+
+def _put_back(finite: Tensor, after: list[Tensor], before: list[Tensor]) -> None:
     """Along the first dimension of what several agents have; what they share moves with any."""
-    if after.ndim < finite.ndim:
-        told = finite.any()
-    else:
-        told = finite.reshape(finite.shape + (1,) * (after.ndim - finite.ndim))
-    return torch.where(told.to(after.device), after, before)
+    for tensor, copy in zip(after, before, strict=True):
+        if tensor.ndim < finite.ndim:
+            told = finite.any()
+        else:
+            told = finite.reshape(finite.shape + (1,) * (tensor.ndim - finite.ndim))
+        torch.where(told.to(tensor.device), tensor, copy, out=tensor)
 
 
 def _tensors(states: States) -> Iterator[tuple[Tensor, str, Tensor]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -67,7 +68,54 @@ def test_what_waits_must_fit_into_what_is_repeated() -> None:
         fp.CapturedUpdate(agent, batch, updates=0)
 
 
+def load_optimizer(agent: fp.Agent) -> None:
+    agent.optimizer.load_state_dict(copy.deepcopy(agent.optimizer.state_dict()))
+
+
+def set_rate(agent: fp.Agent) -> None:
+    agent.optimizer.param_groups[0]["lr"] = 1e-5
+
+
+def replace_parameter(agent: fp.Agent) -> None:
+    parameter = next(agent.networks.parameters())
+    parameter.data = parameter.data.clone()
+
+
+def set_tau(agent: fp.Agent) -> None:
+    next(iter(agent.targets.values())).tau = 0.5
+
+
+@pytest.mark.parametrize(
+    "change",
+    [load_optimizer, set_rate, replace_parameter, set_tau, lambda agent: agent.noise.seed(3)],
+)
+def test_what_a_graph_holds_is_compared(change) -> None:
+    """An ordinary update changes nothing of it, and what a graph cannot see does."""
+    agent = small("fql", flow_steps=2)
+    update = fp.CapturedUpdate(agent, partial(rows, generator(), 8))
+    update()
+    held = update._held()
+    update()
+    assert update._held() == held
+    change(agent)
+    assert update._held() != held
+
+
+def test_what_cannot_be_recorded_is_refused() -> None:
+    agent = small("flow_bc")
+    elsewhere = SimpleNamespace(device=torch.device("cuda:0"))
+    with pytest.raises(fp.ConfigError, match="a generator is on cuda:0, the learner on cpu; make"):
+        fp.CapturedUpdate(agent, partial(rows, generator(), 8), generators=[elsewhere])
+    agent.compile(mode="reduce-overhead")
+    with pytest.raises(fp.ConfigError, match="compiled in a mode that replays CUDA graphs of its"):
+        fp.CapturedUpdate(agent, partial(rows, generator(), 8))
+    stack = fp.AgentStack([small("flow_bc")]).compile(options={"triton.cudagraphs": True})
+    with pytest.raises(fp.ConfigError, match="compiled in a mode that replays CUDA graphs of its"):
+        fp.CapturedUpdate(stack, partial(rows, generator(), 1, 8))
+
+
 @needs_a_gpu
+@pytest.mark.filterwarnings("ignore:TensorFloat32 tensor cores")
 @pytest.mark.parametrize("compiles", [False, True])
 def test_a_replay_is_what_the_updates_are(compiles) -> None:
     agent = small("fql", flow_steps=2).to("cuda")

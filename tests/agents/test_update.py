@@ -150,3 +150,13 @@ def test_missing_entries_and_wrong_shapes_are_refused() -> None:
     batch["next", "reward"] = torch.zeros(8, 2)
     with pytest.raises(fp.ShapeError, match=r"reward.*must be \[\*B, 1\], got \[8, 2\]"):
         agent.update(batch)
+
+
+@pytest.mark.parametrize("compiles", [False, True])
+def test_gradients_replace_those_of_before(compiles) -> None:
+    agent = small("fql")
+    if compiles:
+        agent.compile("eager")
+    batch = batch_for(agent)
+    first = agent.backward(batch)["grad_norm"]
+    assert_close(agent.backward(batch)["grad_norm"], first)
