@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -100,10 +101,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         self._require_kinds()
-        # Frozen: normalise what JSON gives back, so that a round trip compares equal.
-        options = {k: tuple(v) if isinstance(v, list) else v for k, v in self.options.items()}
-        object.__setattr__(self, "options", options)
-        object.__setattr__(self, "eval_actors", tuple(self.eval_actors))
+        self._normalise()
         known = recipe_options(self.agent)  # refuses an unknown agent, too
         for name in self.options:
             if name not in known:
@@ -130,6 +128,14 @@ class TrainConfig:
         if not self.eval_actors:
             raise ConfigError("eval_actors must name at least one actor, for instance policy")
 
+    def _normalise(self) -> None:
+        """What JSON gives back and a path become what a round trip compares equal to."""
+        options = {k: tuple(v) if isinstance(v, list) else v for k, v in self.options.items()}
+        object.__setattr__(self, "options", options)
+        object.__setattr__(self, "eval_actors", tuple(self.eval_actors))
+        if self.data_root is not None:
+            object.__setattr__(self, "data_root", os.fspath(self.data_root))
+
     def _require_kinds(self) -> None:
         """Refuses values of another kind, which a file may hold where Python has annotations."""
         numbers: dict[str, Any] = {"discount": self.discount}
@@ -137,7 +143,7 @@ class TrainConfig:
             numbers |= {name: self.options[name] for name in ("lr",) if name in self.options}
         whole = {name: getattr(self, name) for name in _LEAST}
         optional = ("max_episode_steps", "threads")
-        actors = self.eval_actors
+        actors, root = self.eval_actors, self.data_root
         for name, value, fits, kind in (
             *((n, v, _is_number(v), "a number") for n, v in numbers.items()),
             *(
@@ -145,6 +151,8 @@ class TrainConfig:
                 for n, v in whole.items()
             ),
             *((n, getattr(self, n), isinstance(getattr(self, n), str), "a text") for n in _TEXTS),
+            *((n, getattr(self, n), isinstance(getattr(self, n), bool), "a bool") for n in _FLAGS),
+            ("data_root", root, isinstance(root, str | os.PathLike | None), "a path or None"),
             ("options", self.options, isinstance(self.options, Mapping), "a table of options"),
             ("eval_actors", actors, isinstance(actors, list | tuple), "a list of names"),
         ):
@@ -243,6 +251,7 @@ _LEAST = {
 
 
 _TEXTS = ("agent", "env", "device", "protocol", "online_protocol", "compile")
+_FLAGS = ("normalize_observations", "eval_at_start", "keep_best", "tensorboard")
 _COMPILE = ("auto", "on", "off")
 
 

@@ -39,6 +39,7 @@ class Experience(ABC):
     def __init__(self, dataset: Dataset, capacity: int, generator: torch.Generator) -> None:
         self.dataset = dataset
         self.generator = generator
+        self._keys = set(dataset.entries())
         self.buffer = self._filled(capacity)
         self._data_rows = len(self.buffer)
 
@@ -56,7 +57,17 @@ class Experience(ABC):
         """Whether a batch can be drawn."""
 
     def append(self, rows: TensorDictBase) -> None:
-        """Adds online rows ``[N]`` that have the keys of the data."""
+        """Adds online rows ``[N]``.
+
+        Raises:
+            DataError: They have not the keys of the data; the storage would keep old values there.
+        """
+        keys = set(rows.keys(include_nested=True, leaves_only=True))
+        if different := sorted(keys ^ self._keys, key=str):
+            raise DataError(
+                f"online rows must have the entries of {self.dataset.info.name!r} and no others; "
+                f"{different[0]!r} is in only one of them"
+            )
         self.buffer.extend(rows.to(self.dataset.device))
 
     @final

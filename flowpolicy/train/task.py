@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from tensordict import NestedKey
 from torch import Tensor
@@ -105,29 +107,55 @@ def require_environment(config: TrainConfig, dataset: Dataset) -> None:
                 f"the {what} of {dataset.info.name!r} have {width} components, those of {name} "
                 f"{space.shape[0]}; evaluate in the environment that the data are of"
             )
+    _require_bounds(dataset, name, env.unwrapped.action_space)
     if config.online_steps:
-        _require_steps_like(dataset, name, env.unwrapped.action_space)
+        _require_steps_like(dataset)
 
 
-KNOWN = (*STEP_KEYS, "episode", "steps_to_next_obs", "valid", ("next", "action"))
-"""The entries that online steps can be given."""
+def _require_bounds(dataset: Dataset, name: str, space: Any) -> None:
+    """Refuses data whose actions -1 and 1 are others than the environment's."""
+    info = dataset.info
+    if info.action_low is None or info.action_high is None:
+        action = dataset.entries()["action"]
+        largest = torch.from_numpy(np.maximum(abs(space.low), abs(space.high))).to(action)
+        if (largest < 1).any() and bool((action.abs() <= largest).all()):
+            warnings.warn(
+                f"no action of {info.name!r} lies outside the bounds of {name}, "
+                f"{space.low.tolist()} to {space.high.tolist()}; actions of data are in [-1, 1], "
+                "which stands for these bounds. If the data's are the environment's own, give "
+                "action_low and action_high to Dataset.from_tensordict",
+                stacklevel=4,
+            )
+        return
+    low, high = (np.asarray(each, space.dtype) for each in (info.action_low, info.action_high))
+    if not (np.array_equal(low, space.low) and np.array_equal(high, space.high)):
+        raise ConfigError(
+            f"the actions of {info.name!r} lie between {list(info.action_low)} and "
+            f"{list(info.action_high)}, those of {name} between {space.low.tolist()} and "
+            f"{space.high.tolist()}; evaluate in the environment that the data are of, or give its "
+            "bounds to Dataset.from_tensordict"
+        )
 
 
-def _require_steps_like(dataset: Dataset, name: str, bounds: Any) -> None:
+GIVEN = (*STEP_KEYS, "episode", ("next", "action"))
+"""The entries that online steps have or are given, whatever windows are cut."""
+
+
+def _require_steps_like(dataset: Dataset) -> None:
     """Refuses data that online steps cannot be joined with."""
     info = dataset.info
-    if surplus := [key for key in dataset.entries() if key not in KNOWN]:
-        raise ConfigError(
-            f"online steps cannot be joined with {info.name!r}: the data have {surplus[0]!r}, "
-            "which no environment gives; load them without it"
-        )
-    if info.action_low is not None and info.action_high is not None:
-        low, high = bounds.low.tolist(), bounds.high.tolist()
-        if (low, high) != (list(info.action_low), list(info.action_high)):
+    cut = info.n_step > 1 or info.horizon > 1
+    made = (*GIVEN, *(("steps_to_next_obs", "valid") if cut else ()))
+    for key in dataset.entries():
+        if key == "steps_to_next_obs" and not cut:
             raise ConfigError(
-                f"the actions of {info.name!r} lie between {list(info.action_low)} and "
-                f"{list(info.action_high)}, those of {name} between {low} and {high}; online steps "
-                "need the same bounds"
+                f"online steps cannot be joined with {info.name!r}: its rows are windows of "
+                "several steps that were cut elsewhere; give single steps, and n_step"
+            )
+        if key not in made:
+            raise ConfigError(
+                f"online steps cannot be joined with {info.name!r}: the data have {key!r}, "
+                "which no environment gives; load them without it"
             )
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowpolicy.data import Dataset, DatasetInfo
-from flowpolicy.data.transforms import n_step
+from flowpolicy.data.transforms import n_step, with_next_action
 from flowpolicy.errors import ConfigError, DataError
 from tests.data.conftest import transitions
 
@@ -117,6 +117,14 @@ def test_refuses_windows_of_windows():
         DataError, match=r"'x' holds windows of 2 steps already\. Start from the one"
     ):
         n_step(windows, 2, 0.9)
+
+
+@pytest.mark.parametrize("transform", [lambda d: n_step(d, 2, 0.9), with_next_action])
+def test_refuses_windows_that_were_cut_elsewhere(transform):
+    entries = transitions([5])
+    entries["steps_to_next_obs"] = torch.full((5, 1), 3)
+    with pytest.raises(DataError, match="'unnamed' holds windows of several steps already"):
+        transform(Dataset(entries))
 
 
 def test_refuses_shuffled_rows():

@@ -296,9 +296,29 @@ def test_impossible_online_runs_are_refused(changes, message):
 def test_actions_with_other_bounds_are_refused(data, out):
     info = dataclasses.replace(data.info, action_low=(-2.0,), action_high=(2.0,))
     other = Dataset(data.entries(), info)
-    with pytest.raises(ConfigError, match=r"between \[-2.0\] and \[2.0\], those of .* \[3.0\]; on"):
+    with pytest.raises(
+        ConfigError, match=r"between \[-2.0\] and \[2.0\], those of .* \[3.0\]; eva"
+    ):
         train(SHORT, out, dataset=other, progress=False)
+    with pytest.raises(
+        ConfigError, match=r"between \[-2.0\] and \[2.0\], those of .* \[3.0\]; eva"
+    ):
+        train(SHORT.replace(online_steps=0), out, dataset=other, progress=False)
     assert not out.exists()
+
+
+def test_windows_that_were_cut_elsewhere_are_refused(data, out):
+    entries = {**data.entries(), "steps_to_next_obs": torch.full((len(data), 1), 3)}
+    with pytest.raises(ConfigError, match="its rows are windows of several steps that were cut el"):
+        train(SHORT, out, dataset=Dataset(entries, data.info), progress=False)
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("kind", [PooledExperience, BalancedExperience])
+def test_rows_without_an_entry_of_the_data_are_refused(data, kind):
+    experience = kind(transforms.n_step(data, n=3, discount=0.9), 5, generator())
+    with pytest.raises(DataError, match="entries of 'pole' and no others; 'steps_to_next_obs' is"):
+        experience.append(data.take(torch.tensor([0])))
 
 
 # --- the loop ------------------------------------------------------------------------------------

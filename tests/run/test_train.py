@@ -10,13 +10,15 @@ import re
 import sys
 from functools import partial, partialmethod
 
+import numpy as np
 import pytest
 import torch
+from gymnasium.spaces import Box
 from safetensors.torch import load_file
 from tensordict import TensorDict
 from torch._dynamo.exc import TorchDynamoException
 
-from flowpolicy.agents import RECIPES, Agent
+from flowpolicy.agents import RECIPES, Agent, AgentStack
 from flowpolicy.checkpoint import Checkpoints, DeployedPolicy, load_policy
 from flowpolicy.data import Dataset, DatasetInfo, transforms
 from flowpolicy.errors import ConfigError, FlowPolicyError
@@ -34,6 +36,7 @@ from flowpolicy.train import (
 from flowpolicy.train.records import CsvFile, TensorBoard
 from flowpolicy.train.seeds import SeedError
 from flowpolicy.train.stop import StopRequest
+from flowpolicy.train.task import _require_bounds
 from tests.run.conftest import MAZE, TINY
 from tests.run.pictures import read_picture
 
@@ -153,6 +156,21 @@ def test_own_data_with_actions_in_their_own_units(out):
     assert real.abs().max() <= 2
     result = evaluate(policy, "Pendulum-v1", episodes=1, max_steps=TINY.max_episode_steps)
     assert result.mean_return == pytest.approx(float(rows(folder.evaluations)[0]["return"]))
+
+
+@pytest.mark.parametrize("scale", [0.4, 1.0])
+def test_bounds_are_compared_in_the_precision_of_the_environment(scale):
+    space = Box(-0.4, 0.4, (1,), np.float32)
+    action = scale * (torch.rand(40, 1, generator=torch.Generator().manual_seed(0)) * 2 - 1)
+    bare = Dataset.from_tensordict(pendulum_data(action=action))
+    if scale == 1.0:
+        _require_bounds(bare, "Small-v0", space)
+    else:
+        with pytest.warns(UserWarning, match="no action of 'unnamed' lies outside the bounds of S"):
+            _require_bounds(bare, "Small-v0", space)
+    unit = action * 0.4 / scale
+    known = Dataset.from_tensordict(pendulum_data(action=unit), action_low=-0.4, action_high=0.4)
+    _require_bounds(known, "Small-v0", space)
 
 
 def test_own_data_of_another_environment_are_refused(out):
@@ -399,6 +417,17 @@ def test_a_compiled_run_is_one_that_is_not(out, monkeypatch):
             assert float(one[name]) == pytest.approx(float(other[name]), rel=1e-4, abs=1e-5)
 
 
+@pytest.mark.compile
+def test_seeds_as_one_program_are_compiled_once(out, monkeypatch):
+    """The batch that is tried is like those that follow."""
+    monkeypatch.setattr(AgentStack, "compile", partialmethod(AgentStack.compile, backend="eager"))
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    config = TINY.replace(offline_steps=3, eval_every=0, compile="on")
+    train_together(config, (0, 1), out, progress=False)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
+
+
 def test_a_machine_that_cannot_compile_trains_and_says_why(out, monkeypatch):
     def no_compiler(graph, inputs):
         raise RuntimeError("no C++ compiler here")
@@ -441,6 +470,8 @@ def test_configuration_survives_json():
         ({"device": "gpu"}, "unknown device 'gpu'; devices are called cpu, cuda, cuda:0"),
         ({"device": 3}, "device must be a text, got 3"),
         ({"offline_steps": "many"}, "offline_steps must be a whole number, got 'many'"),
+        ({"keep_best": "false"}, "keep_best must be a bool, got 'false'"),
+        ({"data_root": 3}, "data_root must be a path or None, got 3"),
         ({"seed": True}, "seed must be a whole number, got True"),
         ({"discount": None}, "discount must be a number, got None"),
         ({"eval_actors": "policy"}, "eval_actors must be a list of names, got 'policy'"),

@@ -12,7 +12,7 @@ from flowpolicy.data.transforms.windows import check_single_steps, longest_episo
 from flowpolicy.errors import DataError, require_at_least
 
 
-def n_step(dataset: Dataset, n: int = 10, discount: float = 0.995) -> Dataset:
+def n_step(dataset: Dataset, n: int = 10, discount: float = 0.99) -> Dataset:
     r"""Replace each row by the window of up to ``n`` steps that begins with it.
 
     .. math:: R_i = \sum_{k=0}^{m_i-1} \gamma^k r_{i+k}, \qquad s'_i = s_{i+m_i}

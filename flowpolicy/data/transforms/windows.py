@@ -23,14 +23,26 @@ def check_single_steps(transform: str, dataset: Dataset, discount: float) -> Non
     """
     if not 0 < discount <= 1:
         raise ConfigError(f"{transform}: discount must lie in (0, 1], got {discount!r}.")
-    info, entries = dataset.info, dataset.entries()
-    if "steps_to_next_obs" in entries:
-        windows = f"chunks of {info.horizon}" if "valid" in entries else f"windows of {info.n_step}"
+    name = dataset.info.name
+    if windows := windows_of(dataset):
         raise DataError(
-            f"{transform}: {info.name!r} holds {windows} steps already. "
-            "Start from the one-step data."
+            f"{transform}: {name!r} holds {windows} already. Start from the one-step data."
         )
-    check_order(f"{transform} of {info.name!r}", entries)
+    check_order(f"{transform} of {name!r}", dataset.entries())
+
+
+def windows_of(dataset: Dataset) -> str | None:
+    """What its rows are in words; ``None`` for single steps.
+
+    Args:
+        dataset: whose ``steps_to_next_obs`` may also come from elsewhere, such as TorchRL.
+    """
+    info, entries = dataset.info, dataset.entries()
+    if "steps_to_next_obs" not in entries:
+        return None
+    if "valid" in entries:
+        return f"chunks of {info.horizon} steps"
+    return f"windows of {info.n_step if info.n_step > 1 else 'several'} steps"
 
 
 def longest_episode(dataset: Dataset) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from flowpolicy.data.dataset import Dataset
+from flowpolicy.data.transforms.windows import windows_of
 from flowpolicy.errors import DataError
 
 
@@ -45,10 +46,11 @@ def with_next_action(dataset: Dataset) -> Dataset:
     Source: the released code of Park, Li, Levine, "Flow Q-learning", ICML 2025, arXiv 2502.02538,
     for ReBRAC.
     """
-    if dataset.info.n_step > 1:
+    windows = windows_of(dataset)
+    if windows and dataset.info.horizon == 1:
         raise DataError(
-            f"with_next_action: {dataset.info.name!r} holds windows of {dataset.info.n_step} steps "
-            "already. Add the next actions to the one-step data; n_step takes them along."
+            f"with_next_action: {dataset.info.name!r} holds {windows} already. Add the next "
+            "actions to the one-step data; n_step takes them along."
         )
     entries = dataset.entries()
     rows = torch.arange(len(dataset), device=dataset.device) + dataset.info.horizon
