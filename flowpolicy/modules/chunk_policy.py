@@ -48,8 +48,16 @@ class ChunkPolicy(TensorDictModuleBase):
             )
         self.actor = actor
         self.horizon = horizon
-        self.in_keys: list[NestedKey] = actor.in_keys
-        self.out_keys: list[NestedKey] = actor.out_keys
+
+    @property
+    def in_keys(self) -> list[NestedKey]:
+        """The actor's."""
+        return self.actor.in_keys
+
+    @property
+    def out_keys(self) -> list[NestedKey]:
+        """The actor's."""
+        return self.actor.out_keys
 
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
         """Writes ``action`` ``[*B, h, A]``."""

@@ -197,3 +197,13 @@ def test_a_chunk_policy_gives_the_chunk_a_time_axis() -> None:
         fp.ConfigError, match="action dimension 6 of OneStepActor is not a multiple"
     ):
         fp.ChunkPolicy(actor, horizon=4)
+
+
+def test_a_chunk_policy_follows_the_names_of_its_actor() -> None:
+    actor = fp.OneStepActor(3, 6, hidden=(8,))
+    policy = fp.ChunkPolicy(actor, horizon=3)
+    actor.set_keys(action="chunk")
+    assert policy.out_keys == ["chunk"]
+    td = policy(TensorDict(observation=torch.randn(4, 3), batch_size=[4]))
+    assert td["chunk"].shape == (4, 3, 2)
+    assert "action" not in td
