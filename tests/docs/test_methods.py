@@ -72,7 +72,7 @@ def test_the_command_is_accepted(name, monkeypatch) -> None:
     monkeypatch.setattr(cli, "train", instead)
     found = re.search(r"^```bash\n(.*?)^```$", page(name), re.MULTILINE | re.DOTALL)
     assert found
-    program, command, *arguments = shlex.split(found[1])
+    program, command, *arguments = shlex.split(found[1].replace("\\\n", " "))
     assert (program, command, arguments[0]) == ("flowpolicy", "train", name)
     with pytest.raises(_Parsed) as parsed:
         cli.command(arguments)
