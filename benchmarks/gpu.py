@@ -84,7 +84,7 @@ def main() -> None:
         hidden=(32,) * 2 if args.quick else (512,) * 4,
         rows=10_000 if args.quick else 1_000_000,
         chunk_seconds=0.02 if args.quick else 0.5,
-        chunks=2 if args.quick else 7,
+        chunks=2 if args.quick else 5,
         updates_per_replay=2 if args.quick else 10,
         backend=args.backend,
     )

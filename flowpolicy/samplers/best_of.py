@@ -26,7 +26,7 @@ class BestOf(Actor):
     choice, but it does pass the chosen action.
 
     Args:
-        actor: who proposes; its noise must be a vector.
+        actor: who proposes.
         critic: who chooses.
         n: ``N``.
         aggregation: over the ensemble, e.g. ``min_value`` as in IFQL.

@@ -54,7 +54,7 @@ def iql(
             ``(256,) * 4``.
         critics: the number of critics.
         expectile: ``kappa`` of the state value, in (0, 1).
-        temperature: ``eta`` of the weight, 0.1 to 3; the papers' alpha is its inverse.
+        temperature: ``eta`` of the weight, 0.1 to 3.3; the papers' alpha is its inverse.
         discount: per environment step.
         tau: speed of the target critics.
         lr: Adam's learning rate.

@@ -64,7 +64,7 @@ def qam_fql(
         flow_steps: ``T``, steps from noise to action, of both equations; with 3, the authors'
             scores fall to a third.
         critics: the number of critics.
-        temperature: ``eta``, 0.1 to 3 in the published runs.
+        temperature: ``eta``, 0.1 to 3.3 in the published runs.
         alpha: strength of the distillation, above 0; 3 to 300 in the published runs.
         discount: per environment step.
         tau: speed of the target critics and of the cloned flow's copy.
