@@ -36,8 +36,8 @@ class TargetNetwork(TensorDictModuleBase):
     It starts as an exact copy, its parameters never require gradient, and ``update`` is one fused
     operation over all of them. It is asked like the copied network (``values``, ``velocity``,
     ``act``, ...), so it stands wherever that would: the target of a critic, of a field within a
-    sampler, of an actor. As a TensorDict module it does what the copied network does. Only parameters
-    follow: buffers, such as the statistics of a BatchNorm, stay as they were copied.
+    sampler, of an actor. As a TensorDict module it does what the copied network does. Only its
+    parameters follow: buffers, such as the statistics of a BatchNorm, stay as they were copied.
 
     Args:
         network: the online network; it is followed, not owned.
