@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import pickle
 from functools import partial
+from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -12,7 +14,7 @@ from tensordict import TensorDict
 from torch.testing import assert_close
 
 import flowpolicy as fp
-from flowpolicy.agents.guarded_step import on_device, on_host
+from flowpolicy.agents.guarded_step import count_beside, on_device, on_host
 from tests.agents.recipes import VARIANTS, batch_for, small
 from tests.agents.test_captured_update import needs_a_gpu
 from tests.contracts.factories import ACT, HIDDEN, OBS
@@ -271,6 +273,18 @@ def test_compiled_updates_are_guarded_too(several) -> None:
     assert learner.update(bad)["grad_norm"].isnan().all()
     for agent, expected in zip(agents, before, strict=True):
         assert_same_bits(agent, expected)
+
+
+def test_fused_steps_on_a_gpu_may_be_captured() -> None:
+    """Torch refuses to capture a step whose groups do not say so, fused or not."""
+    on_gpu = Mock(is_cuda=True)
+    group = {"params": [on_gpu], "capturable": False, "fused": True}
+    optimizer = SimpleNamespace(param_groups=[group], state={})
+    count_beside(optimizer)
+    assert group["capturable"]
+    on_gpu.is_cuda = False  # moved back
+    count_beside(optimizer)
+    assert not group["capturable"]
 
 
 @needs_a_gpu
