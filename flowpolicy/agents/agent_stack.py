@@ -14,7 +14,7 @@ from flowpolicy.agents.compiled import compiled, replays_graphs
 from flowpolicy.agents.guard import Guard
 from flowpolicy.agents.guarded_step import Step
 from flowpolicy.agents.likeness import difference
-from flowpolicy.agents.loss_gradient import Gradient
+from flowpolicy.agents.loss_gradient import Gradient, entries_of
 from flowpolicy.agents.stacked_optimizer import StackedOptimizer
 from flowpolicy.errors import ConfigError, ShapeError
 from flowpolicy.losses.sum import SumLoss
@@ -173,9 +173,8 @@ class AgentStack:
         names = [name for name, _ in self.agents[0].trained_parameters(only)]
         trained = {name: self._tensors[name].detach() for name in names}
         other = {name: t.detach() for name, t in self._tensors.items() if name not in trained}
-        entries = dict(batch.items(include_nested=True, leaves_only=True))
         with self._gradient.refusing(lambda: batch[0], only):
-            gradients, metrics = self._run(trained, other, entries, only)
+            gradients, metrics = self._run(trained, other, entries_of(batch), only)
         for name in names:
             self._tensors[name].grad = gradients[name]
         if self.replays_graphs:  # the next update would write over what its caller may still read

@@ -11,7 +11,13 @@ from torch import nn
 
 from flowpolicy.agents.compiled import compiled, replays_graphs
 from flowpolicy.agents.gradient_norm import GRAD_NORM, gradient_norm
-from flowpolicy.agents.loss_gradient import Gradient, LossGradient, Only, total_loss
+from flowpolicy.agents.loss_gradient import (
+    Gradient,
+    LossGradient,
+    Only,
+    entries_of,
+    total_loss,
+)
 from flowpolicy.losses.sum import SumLoss
 
 Trained = Callable[[Only], Iterator[tuple[str, nn.Parameter]]]
@@ -69,10 +75,9 @@ class CompiledBackward:
         if only not in self._parameters:
             self._parameters[only] = dict(self.trained(only))
         parameters = self._parameters[only]
-        entries = dict(batch.items(include_nested=True, leaves_only=True))
         trained = {name: parameter.detach() for name, parameter in parameters.items()}
         with self.gradient.refusing(lambda: batch, only):
-            gradients, metrics = self._program(trained, {}, entries, only)
+            gradients, metrics = self._program(trained, {}, entries_of(batch), only)
         for name, parameter in parameters.items():
             parameter.grad = gradients[name]
         if self.replays_graphs:  # the next update would write over what its caller may still read

@@ -22,6 +22,12 @@ Gradient = Callable[[Tensors, Tensors, Entries, Only], tuple[dict[str, Tensor], 
 """``(trained, other, entries, only) -> (gradients, metrics)``, see ``LossGradient``."""
 
 
+def entries_of(batch: TensorDictBase) -> dict[NestedKey, Tensor]:
+    """A batch by key, contiguous: programs are compiled for the strides of what they are given."""
+    entries = batch.items(include_nested=True, leaves_only=True)
+    return {key: value.contiguous() for key, value in entries}
+
+
 def total_loss(metrics: Mapping[str, Tensor] | TensorDictBase) -> Tensor:
     """The sum of what is named ``loss...``, ``[]``."""
     return torch.stack([v for key, v in metrics.items() if key.startswith("loss")]).sum()

@@ -86,8 +86,8 @@ def train_together(
                 for line in dict.fromkeys(run.restore(step) for run in runs):
                     say(line)
             stack = AgentStack([run.agent for run in runs])  # of what was restored
-            example = example_batch(data[0], config.batch_size)
-            batch = torch.stack([example] * len(stack))  # with the strides of those to come
+            batch = example_batch(data[0], config.batch_size)
+            batch = batch.expand(len(stack), *batch.batch_size)
             for line in compile_where_it_pays(stack, batch, config):
                 say(line)
             for run in runs:

@@ -11,7 +11,9 @@ import torch
 from torch.testing import assert_close
 
 import flowpolicy as fp
+from flowpolicy.data import Dataset
 from tests.agents.recipes import VARIANTS, batch_for, small
+from tests.contracts.factories import transitions
 
 pytestmark = pytest.mark.compile
 
@@ -93,6 +95,19 @@ def test_any_number_of_agents_compiles() -> None:
     with torch._dynamo.config.patch(recompile_limit=1):
         for _ in range(2):
             small("flow_bc").compile("eager").update(batch_for(small("flow_bc")))
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_batches_of_any_layout_share_one_program(several) -> None:
+    """Rows of a data set are parts of wider rows, those of a replay buffer are not."""
+    learner = fp.AgentStack([small("flow_bc")]) if several else small("flow_bc")
+    shape = (1, 8) if several else (8,)
+    wide = Dataset.from_tensordict(transitions(64)).sample(8).reshape(shape)
+    assert not wide["action"].is_contiguous()
+    learner.compile("eager").update(wide)
+    with torch.compiler.set_stance("fail_on_recompile"):
+        learner.update(wide.contiguous())
+        learner.update(wide[..., :1].expand(shape))
 
 
 def test_another_batch_size_and_dtype_compile_anew() -> None:

@@ -249,8 +249,14 @@ def test_the_dtype_check_traces_no_operation() -> None:
     assert graphs[0] == graphs[1]
 
 
-@pytest.mark.parametrize("came", [np.zeros((4, 3), np.float32), {"state": torch.zeros(4, 3)}])
-def test_inputs_are_tensors(came) -> None:
+@pytest.mark.parametrize(
+    ("came", "advice"),
+    [
+        (np.zeros((4, 3), np.float32), "use torch.as_tensor"),
+        ({"state": torch.zeros(4, 3)}, "join its entries, torch.cat(..., dim=-1)"),
+    ],
+)
+def test_inputs_are_tensors(came, advice) -> None:
     kind = type(came).__name__
     z = torch.zeros(4, 2)
     for name, call in {
@@ -260,7 +266,7 @@ def test_inputs_are_tensors(came) -> None:
         "ValueNetwork": lambda: fp.ValueNetwork(3, HIDDEN).values(came),
     }.items():
         with refuses(
-            f"{name}: 'observation' must be a torch.Tensor, got {kind}; use torch.as_tensor.",
+            f"{name}: 'observation' must be a torch.Tensor, got {kind}; {advice}.",
             fp.DtypeError,
         ):
             call()
