@@ -12,7 +12,7 @@ TABLE = re.compile(r"(^## Who trains whom\n\n)((?:\|.*\n)+)", re.MULTILINE)
 OPTIONS = re.compile(r"^## Metrics to watch", re.MULTILINE)
 COLORS = [f"var(--trains-{i})" for i in range(6)]  # the palette of the plots, in site.css
 LEGEND = "An arrow is gradient; a dashed box is moved by averaging alone."
-SUITE = "../results/README.md#the-suite-every-method-under-the-same-small-budget"
+SUITE = "../results/README.md#the-suite-every-offline-method-under-the-same-small-budget"
 ROW, WIDTH, LEFT, RIGHT = 34, 520, 190, 330
 
 
