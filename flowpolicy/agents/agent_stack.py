@@ -10,7 +10,8 @@ from tensordict import TensorDict, TensorDictBase
 from torch import Tensor, nn
 
 from flowpolicy.agents.agent import Agent
-from flowpolicy.agents.compiled import compiled, replays_graphs
+from flowpolicy.agents.compiled import replays_graphs
+from flowpolicy.agents.compiled_gradient import compiled_gradient
 from flowpolicy.agents.guard import Guard
 from flowpolicy.agents.guarded_step import Step
 from flowpolicy.agents.likeness import difference
@@ -114,9 +115,8 @@ class AgentStack:
             The stack. See ``Agent.compile``.
         """
         self.replays_graphs = replays_graphs(mode, options)
-        arguments = ("trained", "other", "entries", "only")
-        self._run = compiled(
-            self._gradient.of_each, arguments, backend=backend, mode=mode, options=options
+        self._run = compiled_gradient(
+            self._gradient.of_each, backend=backend, mode=mode, options=options
         )
         return self
 
@@ -177,8 +177,6 @@ class AgentStack:
             gradients, metrics = self._run(trained, other, entries_of(batch), only)
         for name in names:
             self._tensors[name].grad = gradients[name]
-        if self.replays_graphs:  # the next update would write over what its caller may still read
-            metrics = {key: value.clone() for key, value in metrics.items()}
         return TensorDict(metrics, batch_size=[len(self.agents)])
 
     def _sample(self, draw: Draw, observation: Tensor) -> Tensor:

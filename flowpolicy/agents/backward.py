@@ -9,7 +9,8 @@ import torch
 from tensordict import TensorDict, TensorDictBase
 from torch import nn
 
-from flowpolicy.agents.compiled import compiled, replays_graphs
+from flowpolicy.agents.compiled import replays_graphs
+from flowpolicy.agents.compiled_gradient import compiled_gradient
 from flowpolicy.agents.gradient_norm import GRAD_NORM, gradient_norm
 from flowpolicy.agents.loss_gradient import (
     Gradient,
@@ -70,8 +71,7 @@ class CompiledBackward:
     def __call__(self, batch: TensorDictBase, only: Only) -> TensorDictBase:
         """The metrics; the parameters have their gradients afterwards."""
         if self._program is None:
-            arguments = ("trained", "other", "entries", "only")
-            self._program = compiled(self.gradient.of, arguments, **self.compiling)
+            self._program = compiled_gradient(self.gradient.of, **self.compiling)
         if only not in self._parameters:
             self._parameters[only] = dict(self.trained(only))
         parameters = self._parameters[only]
@@ -80,8 +80,6 @@ class CompiledBackward:
             gradients, metrics = self._program(trained, {}, entries_of(batch), only)
         for name, parameter in parameters.items():
             parameter.grad = gradients[name]
-        if self.replays_graphs:  # the next update would write over what its caller may still read
-            metrics = {key: value.clone() for key, value in metrics.items()}
         return TensorDict(metrics, batch_size=[])
 
     def __getstate__(self) -> dict[str, Any]:  # a copy compiles for itself

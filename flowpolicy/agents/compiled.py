@@ -15,8 +15,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 def replays_graphs(mode: str | None, options: Mapping[str, Any] | None) -> bool:
     """Whether a program of these options replays CUDA graphs, which write over earlier results."""
-    by_mode = list_mode_options(mode) if mode else {}
-    return bool({**by_mode, **(options or {})}.get("triton.cudagraphs", False))
+    return bool(_all_options(mode, options).get("triton.cudagraphs", False))
 
 
 def compiled(
@@ -55,12 +54,16 @@ def compiled(
     def of_arguments(guards: Sequence[Any]) -> list[bool]:
         return [not guard.name or argument.match(guard.name) is not None for guard in guards]
 
-    by_mode = list_mode_options(mode) if mode else {}
     program = torch.compile(
         MethodType(own, method.__self__),  # type: ignore[attr-defined]
         fullgraph=True,
         dynamic=False,
         backend=backend,
-        options={**by_mode, **(options or {}), "guard_filter_fn": of_arguments},
+        options={**_all_options(mode, options), "guard_filter_fn": of_arguments},
     )
     return cast("F", program)
+
+
+def _all_options(mode: str | None, options: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Those of the mode, and those given."""
+    return {**(list_mode_options(mode) if mode else {}), **(options or {})}

@@ -110,6 +110,33 @@ def test_batches_of_any_layout_share_one_program(several) -> None:
         learner.update(wide[..., :1].expand(shape))
 
 
+@pytest.mark.parametrize("several", [False, True])
+def test_metrics_outlive_the_replay_of_a_graph(several) -> None:
+    """The backend writes its results where it wrote the last, as a CUDA graph does."""
+
+    def replaying(graph, inputs, **_):
+        memory = []
+
+        def run(*arguments):
+            results = graph(*arguments)
+            if not memory:
+                memory.extend(result.clone() for result in results)
+            for place, result in zip(memory, results, strict=True):
+                place.copy_(result)
+            return tuple(memory)
+
+        return run
+
+    learner = fp.AgentStack([small("flow_bc")]) if several else small("flow_bc")
+    first, second = (transitions(*((1, 8) if several else (8,)), seed=seed) for seed in (0, 1))
+    learner.compile(replaying, options={"triton.cudagraphs": True})
+    metrics = learner.update(first)
+    told = metrics.clone()
+    learner.update(second)
+    for key in ("loss_flow", "grad_norm"):
+        assert_close(metrics[key], told[key], rtol=0, atol=0)
+
+
 def test_another_batch_size_and_dtype_compile_anew() -> None:
     agent = small("flow_bc")
     twin = copy.deepcopy(agent)
