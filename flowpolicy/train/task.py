@@ -15,6 +15,7 @@ from torch import Tensor
 from flowpolicy import data
 from flowpolicy.agents import Agent, build, recipe_options
 from flowpolicy.data import Dataset
+from flowpolicy.data.transforms.windows import windows_of
 from flowpolicy.errors import ConfigError
 from flowpolicy.evaluate import environments
 from flowpolicy.train.config import TrainConfig
@@ -116,7 +117,7 @@ def _require_bounds(dataset: Dataset, name: str, space: Any) -> None:
     """Refuses data whose actions -1 and 1 are others than the environment's."""
     info = dataset.info
     if info.action_low is None or info.action_high is None:
-        action = dataset.entries()["action"]
+        action = dataset.entries()["action"].reshape(-1, *space.shape)  # chunks step by step
         largest = torch.from_numpy(np.maximum(abs(space.low), abs(space.high))).to(action)
         if (largest < 1).any() and bool((action.abs() <= largest).all()):
             warnings.warn(
@@ -144,19 +145,20 @@ GIVEN = (*STEP_KEYS, "episode", ("next", "action"))
 def _require_steps_like(dataset: Dataset) -> None:
     """Refuses data that online steps cannot be joined with."""
     info = dataset.info
-    cut = info.n_step > 1 or info.horizon > 1
-    made = (*GIVEN, *(("steps_to_next_obs", "valid") if cut else ()))
-    for key in dataset.entries():
-        if key == "steps_to_next_obs" and not cut:
-            raise ConfigError(
-                f"online steps cannot be joined with {info.name!r}: its rows are windows of "
-                "several steps that were cut elsewhere; give single steps, and n_step"
-            )
-        if key not in made:
-            raise ConfigError(
-                f"online steps cannot be joined with {info.name!r}: the data have {key!r}, "
-                "which no environment gives; load them without it"
-            )
+    refused = f"online steps cannot be joined with {info.name!r}: "
+    windows = windows_of(dataset)
+    if windows and info.n_step == info.horizon == 1:
+        raise ConfigError(
+            f"{refused}its rows are {windows} that were cut elsewhere; give single steps, and "
+            "n_step"
+        )
+    made = ["steps_to_next_obs"] if windows else []
+    made += ["valid"] if info.horizon > 1 else []
+    if surplus := [key for key in dataset.entries() if key not in (*GIVEN, *made)]:
+        raise ConfigError(
+            f"{refused}the data have {surplus[0]!r}, which no environment gives; load them "
+            "without it"
+        )
 
 
 def entries_read(config: TrainConfig) -> list[NestedKey]:

@@ -314,6 +314,13 @@ def test_windows_that_were_cut_elsewhere_are_refused(data, out):
     assert not out.exists()
 
 
+def test_windows_with_a_mark_of_chunks_are_refused(data, out):
+    entries = {**data.entries(), "valid": torch.ones(len(data), 1, dtype=torch.bool)}
+    config = SHORT.replace(n_step=3)
+    with pytest.raises(ConfigError, match="the data have 'valid', which no environment gives"):
+        train(config, out, dataset=Dataset(entries, data.info), progress=False)
+
+
 @pytest.mark.parametrize("kind", [PooledExperience, BalancedExperience])
 def test_rows_without_an_entry_of_the_data_are_refused(data, kind):
     experience = kind(transforms.n_step(data, n=3, discount=0.9), 5, generator())

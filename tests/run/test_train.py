@@ -173,6 +173,16 @@ def test_bounds_are_compared_in_the_precision_of_the_environment(scale):
     _require_bounds(known, "Small-v0", space)
 
 
+def test_chunks_are_compared_with_bounds_step_by_step():
+    space = Box(np.float32([-0.4, -1.0]), np.float32([0.4, 1.0]))
+    small = Dataset.from_tensordict(pendulum_data(action=torch.full((40, 6), 0.3)))
+    with pytest.warns(UserWarning, match="no action of 'unnamed' lies outside the bounds of S"):
+        _require_bounds(small, "Small-v0", space)
+    fills = torch.full((40, 6), 0.3)
+    fills[7, 4] = 0.9  # the first component of the third step
+    _require_bounds(Dataset.from_tensordict(pendulum_data(action=fills)), "Small-v0", space)
+
+
 def test_own_data_of_another_environment_are_refused(out):
     dataset = Dataset.from_tensordict(pendulum_data(), action_low=-2, action_high=2)
     with pytest.raises(
