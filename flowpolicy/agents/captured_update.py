@@ -26,10 +26,11 @@ class CapturedUpdate:
     """Repeats an update with all that belongs to it: batch, noise, losses, targets and optimizer.
 
     On a GPU the first call makes a few ordinary updates and records one CUDA graph of ``updates``
-    further ones; every later call replays it, and no work of Python's is left in it. On a CPU each
-    call makes the updates one by one, with the same numbers. Whatever moves within the updates
-    lies on the device: the agent, the data set, and the generators that draw rows and noise. The
-    optimizer must count its steps there, as SGD, Adam and its kin can (``capturable``).
+    further ones; every later call replays it, and of Python's work only a comparison of what the
+    graph holds is left, once for all updates of a call. On a CPU each call makes the updates one by
+    one, with the same numbers. Whatever moves within the updates lies on the device: the agent, the
+    data set, and the generators that draw rows and noise. The optimizer must count its steps there,
+    as SGD, Adam and its kin can (``capturable``).
 
     A graph holds addresses and numbers. Where other tensors or generators have taken the place of
     those that it was recorded with, as after loading a state, or where a number of the optimizer
@@ -93,6 +94,9 @@ class CapturedUpdate:
                     f"{self.device}; make it there, torch.Generator({str(self.device)!r})."
                 )
         self._recorded: tuple[torch.cuda.CUDAGraph, TensorDictBase, list[object]] | None = None
+        # Found once: looking through modules takes longer than an update on a GPU.
+        self._read = [tensor for agent in self.agents for _, tensor in agent.tensors_read()]
+        self._targets = [target for a in self.agents for target in a.loss.target_networks()]
         first = self.agents[0]
         waits = [*first.every.values(), *(target.every for target in first.loss.target_networks())]
         for wait in waits:
@@ -164,21 +168,17 @@ class CapturedUpdate:
 
     def _held(self) -> list[object]:
         """What a graph would hold: the addresses of tensors, generators, and numbers."""
-        states = [value for state in self._optimizer.state.values() for value in state.values()]
-        numbers = [
+        held: list[object] = [
             value
             for group in self._optimizer.param_groups
             for key, value in group.items()
             if key not in ("params", "param_names")
         ]
+        held += [*self._read, *(target.tau for target in self._targets)]
         for agent in self.agents:
-            states += [value for _, value in agent.tensors()]
-            numbers += [agent.clip_norm, agent.noise.generator(self.device)]
-            numbers += [target.tau for target in agent.loss.target_networks()]
-        return [
-            each.data_ptr() if isinstance(each, torch.Tensor) else each
-            for each in (*states, *numbers)
-        ]
+            held += [value for state in agent.optimizer.state.values() for value in state.values()]
+            held += [agent.clip_norm, agent.noise.generator(self.device)]
+        return [each.data_ptr() if isinstance(each, torch.Tensor) else each for each in held]
 
     def _skipped(self) -> int:
         return sum(int(agent.guard.skipped) for agent in self.agents)
