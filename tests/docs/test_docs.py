@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from flowpolicy.cli import COMMANDS
+
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 FENCE = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -47,3 +49,9 @@ def test_relative_links_lead_to_files(page: Path) -> None:
 
 def test_the_readme_shows_whole_programs() -> None:
     assert len(blocks(ROOT / "README.md")) >= 2
+
+
+def test_the_page_of_the_command_line_has_every_command() -> None:
+    page = (ROOT / "docs" / "command-line.md").read_text()
+    told = re.findall(r"^\| `flowpolicy (\w+)", page, re.MULTILINE)
+    assert set(told) == set(COMMANDS)
