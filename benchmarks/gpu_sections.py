@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import time
+import traceback
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,32 +20,52 @@ from benchmarks.problem import BATCH, plain_batch, random_batch, random_dataset
 from flowpolicy.agents import CapturedUpdate
 from flowpolicy.data import Dataset
 
-PRECISIONS = ("tf32", "float32", "bf16")
+JAX_PRECISIONS = {"tf32": "tensorfloat32", "float32": "highest"}
 
 
-def run_section(name: str, form: str, seeds: int, problem: Problem, path: Path) -> None:
+@dataclass(frozen=True)
+class Section:
+    """Rows of the table.
+
+    Attributes:
+        form: of the update.
+        limit: seconds that all of them may take.
+        seeds: how many learn at once.
+        precisions: a row for each.
+    """
+
+    form: str
+    limit: int
+    seeds: int = 1
+    precisions: tuple[str, ...] = ("tf32", "float32", "bf16")
+
+
+def run_section(name: str, section: Section, problem: Problem, path: Path) -> None:
     """Append each row to ``path`` when it is known."""
     torch.set_num_threads(1)
-    rows = jax_rows(problem) if form == "jax" else torch_rows(problem, form, seeds)
+    rows = (jax_rows if section.form == "jax" else torch_rows)(problem, section)
+    about = {"section": name, "form": section.form, "seeds": section.seeds}
     for row in rows:
         with path.open("a") as file:
-            file.write(json.dumps({"section": name, "form": form, "seeds": seeds, **row}) + "\n")
+            file.write(json.dumps({**about, **row}) + "\n")
 
 
-def torch_rows(problem: Problem, form: str, seeds: int) -> Iterator[dict[str, Any]]:
+def torch_rows(problem: Problem, section: Section) -> Iterator[dict[str, Any]]:
     """One row for each precision."""
+    form, seeds = section.form, section.seeds
     if form.endswith("graph") and problem.device.type != "cuda":
         yield {"skipped": "a CUDA graph needs a GPU"}
         return
     dataset = random_dataset(problem.rows).to(problem.device)
     expected = reference(problem.agents(1)[0])
-    for precision in PRECISIONS:
+    for precision in section.precisions:
         row = {"precision": precision}
         try:
             row |= torch_row(
                 problem, form, seeds, precision=precision, dataset=dataset, expected=expected
             )
         except Exception as error:  # noqa: BLE001  (a row that fails must not lose the others)
+            traceback.print_exc()  # a capture that fails hides its cause behind another error
             row["failed"] = f"{type(error).__name__}: {error}".splitlines()[0][:200]
         yield row
 
@@ -85,8 +107,8 @@ def torch_row(
         }
 
 
-def jax_rows(problem: Problem) -> Iterator[dict[str, Any]]:
-    """The JAX yardstick, in float32 and with TF32."""
+def jax_rows(problem: Problem, section: Section) -> Iterator[dict[str, Any]]:
+    """The JAX yardstick."""
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     try:
         import jax
@@ -98,9 +120,9 @@ def jax_rows(problem: Problem) -> Iterator[dict[str, Any]]:
         yield {"skipped": f"JAX finds no {problem.device.type}: {error}".splitlines()[0]}
         return
     arrays = {name: value.numpy() for name, value in plain_batch(random_batch()).items()}
-    for precision, products in (("tf32", "tensorfloat32"), ("float32", "highest")):
+    for precision in section.precisions:
         started = time.perf_counter()
-        with jax.default_matmul_precision(products):
+        with jax.default_matmul_precision(JAX_PRECISIONS[precision]):
             updater = jax_fql.Updater(arrays, problem.hidden, device=problem.device.type)
             updater()
             row = {"precision": precision, "start_seconds": time.perf_counter() - started}

@@ -87,7 +87,7 @@ class AgentStack:
         )
         self.guard = Guard.of_each([agent.guard for agent in agents])
         if not self.optimizer.together:
-            self.guard.condition = self._apart
+            self.step_apart()
 
     def __len__(self) -> int:
         return len(self.agents)
@@ -132,7 +132,7 @@ class AgentStack:
         An agent whose loss or gradient is not finite is skipped, as by ``Agent.update``; the others
         move as if nothing had happened. On the CPU the optimizers then step one after the other
         from there on, since they have seen different numbers of steps; on a GPU they go on
-        counting their steps together.
+        counting their steps together, unless ``step_apart`` was called.
 
         Args:
             batch: of batch size ``[S, B]``, one row of batches for each agent; never written. What
@@ -179,6 +179,16 @@ class AgentStack:
             self._tensors[name].grad = gradients[name]
         return TensorDict(metrics, batch_size=[len(self.agents)])
 
+    def step_apart(self) -> None:
+        """From now on takes the step of each agent by its own optimizer.
+
+        As it must where they have seen different numbers of steps. On a GPU it also moves the least
+        memory where that is a fused Adam, whose kernels leave a step out by themselves: nothing is
+        copied that would have to be put back if an agent is skipped.
+        """
+        self.optimizer.together = False
+        self.guard.condition = self._apart
+
     def _sample(self, draw: Draw, observation: Tensor) -> Tensor:
         """A draw of every agent for its own rows."""
         rows = zip(self.agents, observation, strict=True)
@@ -197,8 +207,7 @@ class AgentStack:
             self._update(after)
 
         def apart() -> None:
-            self.optimizer.together = False
-            self.guard.condition = self._apart
+            self.step_apart()
             self._apart(norm)
 
         return Step(

@@ -10,7 +10,7 @@ from tensordict import TensorDictBase
 
 from flowpolicy.agents.agent import Agent
 from flowpolicy.agents.agent_stack import AgentStack
-from flowpolicy.agents.guarded_step import count_beside
+from flowpolicy.agents.guarded_step import count_beside, leaves_out
 from flowpolicy.agents.stacked_optimizer import StackedOptimizer
 from flowpolicy.errors import ConfigError, require_at_least
 
@@ -132,6 +132,8 @@ class CapturedUpdate:
     def _record(self) -> tuple[torch.cuda.CUDAGraph, TensorDictBase]:
         """Warms up by ordinary updates, then records further ones, which the first replay makes."""
         count_beside(self._optimizer)
+        if isinstance(self.learner, AgentStack) and leaves_out(self._optimizer):
+            self.learner.step_apart()  # the graph repeats no Python, which this has more of
         side = torch.cuda.Stream(self.device)
         side.wait_stream(torch.cuda.current_stream(self.device))
         with torch.cuda.stream(side):

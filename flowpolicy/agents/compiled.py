@@ -12,6 +12,10 @@ from torch._inductor import list_mode_options
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+DENSE = {"shape_padding": False, "comprehensive_padding": False}
+"""Inductor's options for results without gaps. On a GPU it may pad products of odd widths and give
+their gradients out as slices, which fused optimizers refuse."""
+
 
 def replays_graphs(mode: str | None, options: Mapping[str, Any] | None) -> bool:
     """Whether a program of these options replays CUDA graphs, which write over earlier results."""
@@ -54,12 +58,13 @@ def compiled(
     def of_arguments(guards: Sequence[Any]) -> list[bool]:
         return [not guard.name or argument.match(guard.name) is not None for guard in guards]
 
+    layout = DENSE if backend == "inductor" else {}
     program = torch.compile(
         MethodType(own, method.__self__),  # type: ignore[attr-defined]
         fullgraph=True,
         dynamic=False,
         backend=backend,
-        options={**_all_options(mode, options), "guard_filter_fn": of_arguments},
+        options={**layout, **_all_options(mode, options), "guard_filter_fn": of_arguments},
     )
     return cast("F", program)
 

@@ -65,7 +65,7 @@ def on_device(norm: Tensor, step: Step) -> Tensor:
         count_beside(optimizer)
     targets = step.targets()
     copies = _copies(targets)
-    if finite.ndim == 0 and _leaves_out(optimizer):
+    if finite.ndim == 0 and leaves_out(optimizer):
         _take_or_leave_out(step, finite)
     else:
         _take_and_put_back(step, finite)
@@ -73,7 +73,7 @@ def on_device(norm: Tensor, step: Step) -> Tensor:
     return ~finite
 
 
-def _leaves_out(optimizer: torch.optim.Optimizer) -> bool:
+def leaves_out(optimizer: torch.optim.Optimizer) -> bool:
     """Whether its kernels leave everything as it was where ``found_inf`` is not 0.
 
     That is how ``torch.amp.GradScaler`` has a fused optimizer skip a step.

@@ -115,6 +115,7 @@ def test_what_cannot_be_recorded_is_refused() -> None:
 
 
 @needs_a_gpu
+@pytest.mark.timeout(400)
 @pytest.mark.filterwarnings("ignore:TensorFloat32 tensor cores")
 @pytest.mark.parametrize("compiles", [False, True])
 def test_a_replay_is_what_the_updates_are(compiles) -> None:

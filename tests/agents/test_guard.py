@@ -178,6 +178,33 @@ def stacked(name: str, **options) -> list[fp.Agent]:
     return [small(name, flow_steps=2, **options) for _ in range(3)]
 
 
+@pytest.mark.parametrize("after", [0, 2])
+def test_agents_of_a_stack_may_step_apart(after) -> None:
+    """As a captured update has them do; each is then left out, counter and all, on its own."""
+    agents = [agent.double() for agent in stacked("fql")]
+    for agent in agents:
+        agent.guard.condition = on_device
+    twins, before = copy.deepcopy(agents), []
+    stack = fp.AgentStack(agents)
+    for seed in range(5):
+        if seed == after:
+            stack.step_apart()
+        batches = [batch_for(agents[0], seed=seed).double() for _ in agents]
+        if seed == 3:
+            batches[1] = spoiled(batches[1])
+            before = state_of(agents[1])
+        metrics = stack.update(torch.stack(batches))
+        if seed == 3:
+            assert_same_bits(agents[1], before)
+        for i, (twin, batch) in enumerate(zip(twins, batches, strict=True)):
+            for key, value in twin.update(batch).items():
+                assert_close(metrics[key][i], value, rtol=1e-8, atol=1e-10, equal_nan=True)
+    for agent, twin in zip(agents, twins, strict=True):
+        expected = state_of(twin)
+        for key, value in state_of(agent).items():
+            assert_close(value, expected[key], rtol=1e-9, atol=1e-10)
+
+
 @pytest.mark.parametrize("condition", [on_host, on_device])
 @pytest.mark.parametrize(("name", "options"), [("fql", {}), ("qam", {}), ("rebrac", {"delay": 2})])
 def test_a_stack_skips_one_agent_and_moves_the_others(name, options, condition) -> None:
@@ -303,4 +330,4 @@ def test_a_gpu_is_never_waited_for() -> None:
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert_same_bits(agent, before)
-    assert agent.guard.in_a_row == 4
+    assert agent.guard.in_a_row == 5

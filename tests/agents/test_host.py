@@ -33,15 +33,17 @@ def test_updates_without_some_losses_stay_there(variant) -> None:
             agent.update(batch)
 
 
-def test_several_agents_and_their_batches_stay_there() -> None:
+@pytest.mark.parametrize("apart", [False, True])
+def test_several_agents_and_their_batches_stay_there(apart) -> None:
     """Whole updates as CapturedUpdate repeats them, with the rows drawn within."""
     agents = [small("fql") for _ in range(2)]
     for agent in agents:
         agent.guard.condition = on_device
+    stack = fp.AgentStack(agents)
+    if apart:
+        stack.step_apart()
     data, generator = Dataset.from_tensordict(transitions(64)), torch.Generator()
-    update = fp.CapturedUpdate(
-        fp.AgentStack(agents), lambda: data.sample(16, generator).reshape(2, 8), updates=2
-    )
+    update = fp.CapturedUpdate(stack, lambda: data.sample(16, generator).reshape(2, 8), updates=2)
     update()
     with away_from_the_host():
         update()

@@ -11,9 +11,10 @@ import torch
 from tensordict import TensorDict
 
 import flowpolicy as fp
-from benchmarks import gpu, gpu_sections
+from benchmarks import gpu
 from benchmarks.gpu_forms import Problem
-from benchmarks.gpu_sections import run_section
+from benchmarks.gpu_sections import Section, run_section
+from benchmarks.gpu_table import targets
 
 pytestmark = pytest.mark.slow
 
@@ -38,7 +39,7 @@ def rows_of(path) -> list[dict]:
 
 
 def test_a_form_is_held_against_float64_and_timed(problem, tmp_path) -> None:
-    run_section("name", "eager", 1, problem, tmp_path / "rows")
+    run_section("name", Section("eager", 60), problem, tmp_path / "rows")
     rows = rows_of(tmp_path / "rows")
     assert [row["precision"] for row in rows] == ["tf32", "float32", "bf16"]
     for row in rows:
@@ -50,11 +51,11 @@ def test_a_form_is_held_against_float64_and_timed(problem, tmp_path) -> None:
 
 @pytest.mark.compile
 @pytest.mark.parametrize("seeds", [1, 3])
-def test_compiled_forms_are_too(seeds, problem, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(gpu_sections, "PRECISIONS", ["float32"])
+def test_compiled_forms_are_too(seeds, problem, tmp_path) -> None:
     torch._dynamo.reset()
     torch._dynamo.utils.counters.clear()
-    run_section("name", "compiled", seeds, problem, tmp_path / "rows")
+    section = Section("compiled", 60, seeds, precisions=("float32",))
+    run_section("name", section, problem, tmp_path / "rows")
     # What is checked is what is timed: compiling twice would not fit into the section's time.
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
     (row,) = rows_of(tmp_path / "rows")
@@ -70,18 +71,41 @@ def test_a_wrong_update_shows(problem, tmp_path, monkeypatch) -> None:
         return right(agent, batch if reference else batch * 0.9)
 
     monkeypatch.setattr(fp.Agent, "update", wrong)
-    run_section("name", "eager", 1, problem, tmp_path / "rows")
+    run_section("name", Section("eager", 60), problem, tmp_path / "rows")
     assert rows_of(tmp_path / "rows")[1]["loss_error"] > 1e-2
 
 
 def test_a_graph_needs_a_gpu(problem, tmp_path) -> None:
-    run_section("name", "graph", 1, problem, tmp_path / "rows")
+    run_section("name", Section("graph", 60), problem, tmp_path / "rows")
     (row,) = rows_of(tmp_path / "rows")
     assert row["skipped"] == "a CUDA graph needs a GPU"
 
 
 def test_all_sections_fit_into_eight_minutes() -> None:
-    assert sum(limit for _, _, limit in gpu.SECTIONS.values()) <= 470
+    assert sum(section.limit for section in gpu.SECTIONS.values()) <= 470
+
+
+def test_only_what_is_as_precise_is_compared() -> None:
+    rates = [
+        ("graph", 1, "tf32", 1900),
+        ("graph", 1, "float32", 600),
+        ("graph", 1, "bf16", 2500),
+        ("graph", 16, "bf16", 900),
+        ("graph", 16, "tf32", 700),
+        ("jax", 1, "tf32", 1000),
+        ("jax", 1, "float32", 400),
+    ]
+    rows = [
+        {"form": form, "seeds": seeds, "precision": precision, "seconds": [1 / rate]}
+        for form, seeds, precision, rate in rates
+    ]
+    assert list(targets(rows)) == [
+        "- one seed: 1900 updates per second (2,000 wanted)",
+        "- 16 seeds: 11200 seed-updates per second (10,000 wanted)",
+        "- 16 seeds as one program: 5.9 times one seed's rate",
+        "- beside JAX, tf32: 1.90 times as fast (1.5 wanted)",
+        "- beside JAX, float32: 1.50 times as fast (1.5 wanted)",
+    ]
 
 
 def test_a_section_that_hangs_or_breaks_loses_nothing(tmp_path, monkeypatch, capsys) -> None:
@@ -91,8 +115,8 @@ def test_a_section_that_hangs_or_breaks_loses_nothing(tmp_path, monkeypatch, cap
             raise subprocess.TimeoutExpired(command, timeout)
         if name == "jax":
             raise subprocess.CalledProcessError(-11, command)
-        _, seeds, _ = gpu.SECTIONS[name]
-        row = {"section": name, "form": name, "seeds": seeds, "precision": "tf32"}
+        row = {"section": name, "form": name, "seeds": gpu.SECTIONS[name].seeds}
+        row |= {"precision": "tf32"}
         row |= {"seconds": [2e-3, 1e-3], "start_seconds": 1.0, "loss_error": 1e-5, "memory": 1e6}
         with (tmp_path / "rows.jsonl").open("a") as file:
             file.write(json.dumps(row) + "\n")
@@ -103,7 +127,7 @@ def test_a_section_that_hangs_or_breaks_loses_nothing(tmp_path, monkeypatch, cap
     text = (tmp_path / "results.md").read_text()
     assert capsys.readouterr().out.strip() == text.strip()
     assert "| eager | tf32 | 1000 | 1000 | 2 ms | 1.0e-05 |  | 1 s | 1 MB |" in text
-    assert "| compiled |  | stopped after its 90 s |" in text
+    assert "| compiled |  | stopped after its 85 s |" in text
     assert "| jax |  | ended with status -11 |" in text
     assert "16 seeds: 16000 seed-updates per second" in text
     assert len(json.loads((tmp_path / "results.json").read_text())["rows"]) == 4

@@ -64,6 +64,21 @@ def test_inductor(variant) -> None:
     assert_compiled_is_eager(variant, "inductor")
 
 
+@needs_a_compiler
+@pytest.mark.timeout(400)
+def test_inductor_gives_out_gradients_without_gaps() -> None:
+    asked = []
+
+    def look(_: object) -> None:  # a pass of the compiler, which runs under its options
+        from torch._inductor import config
+
+        asked.append((config.shape_padding, config.comprehensive_padding))
+
+    agent = small("flow_bc").compile(options={"post_grad_custom_pre_pass": look})
+    agent.update(batch_for(agent))
+    assert asked == [(False, False)]
+
+
 def test_what_learns_may_change_under_a_compiled_update() -> None:
     """Parameters, targets, coefficients and temperatures."""
     agent = small("gfp", flow_steps=2)
