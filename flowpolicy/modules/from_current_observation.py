@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import final
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from flowpolicy.modules.actor import Actor
 from flowpolicy.modules.parts import require_actor
@@ -42,6 +42,16 @@ class FromCurrentObservation(Actor):
         super().__init__(actor.obs_dim, actor.act_dim, actor.noise_shape)
         self.actor = actor
 
+    @property
+    def trained(self) -> nn.Module:
+        """What a loss on the actor's own action trains."""
+        return self.actor.trained
+
+    @property
+    def mode(self) -> Actor:
+        """That of the wrapped actor."""
+        return self.actor.mode
+
     def raw(self, observation: Tensor, noise: Tensor) -> Tensor:
         """That of the wrapped actor."""
         return self.actor.raw(observation, noise)
@@ -49,4 +59,4 @@ class FromCurrentObservation(Actor):
     def bootstrap(self, observation: Tensor, next_observation: Tensor, noise: Tensor) -> Tensor:
         """``observation, next_observation [*B, O], noise -> [*B, A]``; uses the former."""
         del next_observation
-        return self.actor.act(observation, noise)
+        return self.actor.bootstrap(observation, observation, noise)
