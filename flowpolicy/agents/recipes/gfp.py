@@ -85,6 +85,7 @@ def gfp(
     horizon: int = 1,
     hidden: Sequence[int] = (512,) * 4,
     flow_steps: int = 10,
+    critics: int = 2,
     alpha: float = 1.0,
     temperature: float = 1e-3,
     discount: float = 0.99,
@@ -103,6 +104,7 @@ def gfp(
         horizon: ``h``, environment steps in an action chunk; actions are then ``[*B, h A]``.
         hidden: hidden sizes of every network.
         flow_steps: Euler steps from noise to action.
+        critics: the number of critics.
         alpha: strength of the behaviour constraint, 0.01 to 10.
         temperature: ``eta`` of the weight: 0.1 is soft, 1e-3 moderate, 1e-5 nearly binary.
         discount: per environment step.
@@ -129,7 +131,7 @@ def gfp(
     field = VelocityField(obs_dim, act_dim, hidden, time_embedding=TimeEmbedding(64))
     flow = EulerSampler(field, flow_steps)
     actor = OneStepActor(obs_dim, act_dim, hidden)
-    critic = CriticEnsemble(obs_dim, act_dim, hidden)
+    critic = CriticEnsemble(obs_dim, act_dim, hidden, size=critics)
     target = TargetNetwork(critic, tau)
     weight = ValueAwareWeight(
         target,
