@@ -17,10 +17,11 @@ from flowpolicy.data.locate import find_file
 from flowpolicy.data.names import DatasetName
 from flowpolicy.doctor.finding import Finding
 from flowpolicy.errors import DataError, FlowPolicyError
-from flowpolicy.modules import CriticEnsemble
 from flowpolicy.modules.evaluated_batch import EvaluatedBatch
+from flowpolicy.modules.stacked_critics import StackedCritics
 from flowpolicy.run_folder import RunFolder, read_table
 from flowpolicy.train import TrainConfig
+from flowpolicy.train.resume import require_same_data
 from flowpolicy.train.task import load_dataset
 
 ROWS = 512
@@ -67,10 +68,10 @@ class Examined:
         return self.agent, EvaluatedBatch(self.rows, self.agent.loss.losses[0].tensor_keys)
 
     @property
-    def critic(self) -> CriticEnsemble | None:
+    def critic(self) -> StackedCritics | None:
         """The critics of actions, if the agent has some."""
         networks = () if self.agent is None else self.agent.networks.values()
-        return next((each for each in networks if isinstance(each, CriticEnsemble)), None)
+        return next((each for each in networks if isinstance(each, StackedCritics)), None)
 
     def column(self, name: str) -> list[float]:
         """The numbers of a column of the metrics, oldest first."""
@@ -151,13 +152,7 @@ def _data(folder: RunFolder, config: TrainConfig, dataset: Dataset | None) -> Da
     if dataset is None:
         find_file(DatasetName.parse(config.env), "train", config.data_root, download=False)
     data, _ = load_dataset(config, dataset)
-    expected = folder.read_json("data.json")
-    for name in ("name", "files", "transitions"):
-        if expected.get(name) != data.info.to_dict()[name]:
-            raise FlowPolicyError(
-                f"the run was trained on data with {name} {expected.get(name)!r}, these have "
-                f"{data.info.to_dict()[name]!r}"
-            )
+    require_same_data("the run", folder.read_json("data.json"), data)
     return data
 
 

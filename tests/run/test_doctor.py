@@ -157,8 +157,9 @@ class TestValues:
         assert "every row of the data promises the same return, 0" in told(rewards_differ(run))
         assert not list(rewards_differ(examined(tmp_path)))
 
-    def test_critics_that_have_collapsed(self, tmp_path):
-        of = agent()
+    @pytest.mark.parametrize("name", ["fql", "cgql"])
+    def test_critics_that_have_collapsed(self, tmp_path, name):
+        of = agent(name)
         with torch.no_grad():
             for parameter in of.networks["critic"].parameters():
                 parameter.zero_()
@@ -347,7 +348,7 @@ class TestOutcomes:
     def test_data_that_are_not_the_runs(self, run, tmp_path):
         other = Dataset({**transitions([30]), "action": torch.zeros(30, 2)})
         for options, message in (
-            ({"dataset": other}, "the run was trained on data with name 'pointmaze-medium"),
+            ({"dataset": other}, "the run was trained on data with env_id 'pointmaze-medium"),
             ({"data_root": tmp_path}, "pointmaze-medium-navigate-v0.npz is not in"),
         ):
             (note,) = [f for f in examine_run(run, **options) if f.subject == "data"]
