@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from flowpolicy.checkpoint import load_policy
-from flowpolicy.checkpoint.durable import STAGING_PREFIX
 from flowpolicy.data.locate import EMBEDDED
+from flowpolicy.durable import STAGING_PREFIX
 from flowpolicy.envs import make_gym
 from flowpolicy.errors import ConfigError
 from flowpolicy.evaluate import record_observations, wilson_interval

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from flowpolicy.checkpoint import Checkpoints
-from flowpolicy.checkpoint.durable import replace_durably
 from flowpolicy.checkpoint.policy import hint_at_runs
+from flowpolicy.durable import replace_durably
 from flowpolicy.errors import ConfigError
 from flowpolicy.evaluate import Protocol, protocol
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol, final
 
 from flowpolicy.benchmark.cell import run_cell
-from flowpolicy.errors import ConfigError
+from flowpolicy.errors import require_at_least
 from flowpolicy.train import TrainConfig
 from flowpolicy.train.processes import train_all
 
@@ -53,8 +53,7 @@ class LocalBackend:
     jobs: int = 2
 
     def __post_init__(self) -> None:
-        if self.jobs < 1:
-            raise ConfigError(f"jobs must be at least 1, got {self.jobs}")
+        require_at_least("LocalBackend", "jobs", self.jobs, 1)
 
     def run(self, cells: Cells, ended: Ended) -> dict[Path, str]:
         """Runs all cells, see :class:`Backend`."""

@@ -12,6 +12,7 @@ from flowpolicy.benchmark.cells import failed_cells, finished_cells, run_cells
 from flowpolicy.benchmark.suite import Suite
 from flowpolicy.benchmark.summary import Summary, summarize_all
 from flowpolicy.benchmark.table import write_tables
+from flowpolicy.durable import STAGING_PREFIX
 from flowpolicy.errors import ConfigError
 from flowpolicy.plot.dots import Dot, dot_plot
 from flowpolicy.run_folder import RunFolder
@@ -85,7 +86,7 @@ def claim(folder: Path, marker: str, value: dict[str, object]) -> None:
         ConfigError: The folder is something else.
     """
     # In this order: whoever claims it at the same time writes the marker before anything else.
-    taken = folder.exists() and any(not p.name.startswith(".tmp-") for p in folder.iterdir())
+    taken = folder.exists() and any(not p.name.startswith(STAGING_PREFIX) for p in folder.iterdir())
     if (folder / marker).is_file():
         if (had := RunFolder(folder).read_json(marker)) != value:
             raise ConfigError(

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from flowpolicy.benchmark.summary import Summary
+from flowpolicy.durable import replace_durably, replacing
 from flowpolicy.train.records import CsvFile
 
 
@@ -26,33 +26,32 @@ def write_tables(summaries: Sequence[Summary], out: Path, *, title: str) -> None
         )
         lines.append("|---|---|---|---|---|---|---|---|")
         lines += [_row(s) for s in rows]
-    (out / "table.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    file = CsvFile(
-        out / f".tmp-{os.getpid()}-table.csv"
-    )  # two sweeps of one folder may end at once
-    for s in summaries:
-        low, high = s.interval or (None, None)
-        pooled_low, pooled_high = s.pooled or (None, None)
-        file.append(
-            {
-                "env": s.env,
-                "name": s.name,
-                "measure": "success (%)" if s.success else "return",
-                "mean": s.mean,
-                "std": s.std,
-                "seeds_low": low,
-                "seeds_high": high,
-                "episodes_low": pooled_low,
-                "episodes_high": pooled_high,
-                "seeds": " ".join(map(str, s.points)),
-                "values": " ".join(f"{v:g}" for v in s.values),
-                "episodes": sum(p.episodes for p in s.points.values()),
-                "updates": next(iter(s.points.values())).step,
-                "training_seconds": round(s.seconds, 2),
-                "ms_per_update": round(s.milliseconds, 3),
-            }
-        )
-    file.path.replace(out / "table.csv")
+    # Two sweeps of one folder may end at once.
+    replace_durably(out / "table.md", ("\n".join(lines) + "\n").encode())
+    with replacing(out / "table.csv") as staging:
+        file = CsvFile(staging)
+        for s in summaries:
+            low, high = s.interval or (None, None)
+            pooled_low, pooled_high = s.pooled or (None, None)
+            file.append(
+                {
+                    "env": s.env,
+                    "name": s.name,
+                    "measure": "success (%)" if s.success else "return",
+                    "mean": s.mean,
+                    "std": s.std,
+                    "seeds_low": low,
+                    "seeds_high": high,
+                    "episodes_low": pooled_low,
+                    "episodes_high": pooled_high,
+                    "seeds": " ".join(map(str, s.points)),
+                    "values": " ".join(f"{v:g}" for v in s.values),
+                    "episodes": sum(p.episodes for p in s.points.values()),
+                    "updates": next(iter(s.points.values())).step,
+                    "training_seconds": round(s.seconds, 2),
+                    "ms_per_update": round(s.milliseconds, 3),
+                }
+            )
 
 
 def _row(s: Summary) -> str:

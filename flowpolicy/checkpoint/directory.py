@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from flowpolicy.checkpoint.durable import STAGING_PREFIX, sync_directory, write_durably
 from flowpolicy.checkpoint.migrations import FORMAT_VERSION, migrated
+from flowpolicy.durable import STAGING_PREFIX, sync, write_durably
 from flowpolicy.errors import CheckpointError
 
 MANIFEST: Final = "manifest.json"
@@ -52,7 +52,7 @@ def write_directory(path: str | os.PathLike[str], files: Mapping[str, bytes]) ->
         for name, content in files.items():
             write_durably(staging / name, content)
         write_durably(staging / MANIFEST, _manifest(files))
-        sync_directory(staging)
+        sync(staging)
         staging.rename(path)
     except OSError as error:
         raise CheckpointError(
@@ -61,7 +61,7 @@ def write_directory(path: str | os.PathLike[str], files: Mapping[str, bytes]) ->
         ) from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)  # it is gone where all went well
-    sync_directory(path.parent)
+    sync(path.parent)
     return path
 
 

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from flowpolicy.__about__ import __version__
-from flowpolicy.checkpoint.durable import replace_durably
 from flowpolicy.checkpoint.policy import DeployedPolicy
+from flowpolicy.durable import replace_durably
 from flowpolicy.errors import CheckpointError, ConfigError, require_instance
 from flowpolicy.modules import Actor
 

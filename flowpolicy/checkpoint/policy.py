@@ -12,13 +12,14 @@ from torch import Tensor
 
 from flowpolicy.agents import Agent, build
 from flowpolicy.checkpoint.agent_files import MODEL, PREPROCESSING
-from flowpolicy.checkpoint.contents import json_in, tensors_in
+from flowpolicy.checkpoint.contents import tensors_in
 from flowpolicy.checkpoint.device import require_device
-from flowpolicy.checkpoint.directory import MANIFEST, read_directory
+from flowpolicy.checkpoint.directory import MANIFEST
 from flowpolicy.checkpoint.store import Checkpoints, LoadedCheckpoint, Step
 from flowpolicy.checkpoint.tensors import require_same_layout
-from flowpolicy.errors import CheckpointError, ConfigError, require_at_least, unknown_name
+from flowpolicy.errors import CheckpointError, unknown_name
 from flowpolicy.modules import Actor
+from flowpolicy.modules.parts import require_chunks
 
 
 @final
@@ -67,13 +68,9 @@ class DeployedPolicy(Actor):
         horizon: int = 1,
     ) -> None:
         super().__init__(actor.obs_dim, actor.act_dim, actor.noise_shape)
-        if actor.act_dim % require_at_least("DeployedPolicy", "horizon", horizon, 1):
-            raise ConfigError(
-                f"DeployedPolicy: the action dimension {actor.act_dim} of {actor.name} is not a "
-                f"multiple of horizon={horizon}. Give the horizon that it was trained with."
-            )
+        advice = "Give the horizon that it was trained with."
         self.actor = actor
-        self.horizon = horizon
+        self.horizon = require_chunks("DeployedPolicy", actor, horizon, advice)
         observation, action = torch.ones(actor.obs_dim), torch.ones(actor.act_dim // horizon)
         for name, value, default in (
             ("observation_mean", observation_mean, 0 * observation),
@@ -214,8 +211,7 @@ def hint_at_runs(folder: Path) -> str:
 
 def _read(run: Path, step: Step) -> LoadedCheckpoint:
     if (run / MANIFEST).is_file():
-        files = read_directory(run)
-        return LoadedCheckpoint(run, files, json_in(files, "config.json", f"checkpoint {run}"))
+        return LoadedCheckpoint.read(run)
     for root in (run / "checkpoints", run):
         if Checkpoints(root).steps():
             return Checkpoints(root).read(step)

@@ -22,8 +22,8 @@ from flowpolicy.checkpoint.directory import (
     read_directory,
     write_directory,
 )
-from flowpolicy.checkpoint.durable import STAGING_PREFIX, sync_directory
 from flowpolicy.checkpoint.extras import Stateful
+from flowpolicy.durable import STAGING_PREFIX, sync
 from flowpolicy.errors import CheckpointError
 
 LAST, BEST = "last", "best"
@@ -46,6 +46,16 @@ class LoadedCheckpoint:
     path: Path
     files: Mapping[str, bytes]
     config: dict[str, Any]
+
+    @classmethod
+    def read(cls, path: Path) -> LoadedCheckpoint:
+        """Reads and verifies one.
+
+        Raises:
+            CheckpointError: It is damaged, incomplete, or none.
+        """
+        files = read_directory(path)
+        return cls(path, files, json_in(files, CONFIG, f"checkpoint {path}"))
 
 
 class Checkpoints:
@@ -204,9 +214,7 @@ class Checkpoints:
             self._link(LAST, self.path(steps[-1]))
 
     def _read(self, step: int) -> LoadedCheckpoint:
-        path = self.path(step)
-        files = read_directory(path)
-        return LoadedCheckpoint(path, files, json_in(files, CONFIG, f"checkpoint {path}"))
+        return LoadedCheckpoint.read(self.path(step))
 
     def _require(self, step: int) -> None:
         if step not in (steps := self.steps()):
@@ -219,7 +227,7 @@ class Checkpoints:
         link = self.root / f"{STAGING_PREFIX}{name}-{os.getpid()}-{secrets.token_hex(4)}"
         link.symlink_to(path.name)
         link.replace(self.root / name)
-        sync_directory(self.root)
+        sync(self.root)
 
     def _drop_old(self) -> None:
         if self.keep is not None:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import TypeVar
 
-from flowpolicy.errors import require_installed
+from flowpolicy.errors import ConfigError, require_installed
 
 T = TypeVar("T")
 
@@ -45,6 +45,23 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
         ).rstrip()
         for row in cells
     ]
+
+
+def after_name(arguments: Sequence[str], question: str) -> Sequence[str]:
+    """What follows the name that a command begins with; all where only help is asked for.
+
+    Raises:
+        ConfigError: There is no name; ``question`` asks for it.
+
+    Example:
+        >>> after_name(["fql", "--jobs", "2"], "which agent?")
+        ['--jobs', '2']
+    """
+    if arguments and not arguments[0].startswith("-"):
+        return arguments[1:]
+    if not {"-h", "--help"} & set(arguments):
+        raise ConfigError(question)
+    return arguments
 
 
 def parse(

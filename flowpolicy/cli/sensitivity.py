@@ -8,8 +8,7 @@ from pathlib import Path
 
 from flowpolicy.benchmark.sensitivity import VALUES, run_sensitivity, sensitivity_report
 from flowpolicy.cli.benchmark import show
-from flowpolicy.cli.console import parse, say
-from flowpolicy.errors import ConfigError
+from flowpolicy.cli.console import after_name, parse, say
 from flowpolicy.train.seeds import SeedError
 
 
@@ -45,12 +44,9 @@ class Options:
 
 def command(arguments: Sequence[str]) -> None:
     """Runs, reports, and names what failed."""
-    named = bool(arguments) and not arguments[0].startswith("-")
-    if not named and not {"-h", "--help"} & set(arguments):
-        raise ConfigError("which agent? flowpolicy sensitivity <agent> --env <id>")
     options = parse(
         Options,
-        arguments[1:] if named else arguments,
+        after_name(arguments, "which agent? flowpolicy sensitivity <agent> --env <id>"),
         program="flowpolicy sensitivity <agent>",
         description="Success of one method against a coefficient, a curve for each variant.",
     )

@@ -13,8 +13,7 @@ from flowpolicy.benchmark.grid import Grid
 from flowpolicy.benchmark.ray_backend import RayBackend
 from flowpolicy.benchmark.sweep import numbered_cells, run_one, run_sweep, sweep_report
 from flowpolicy.cli.benchmark import show
-from flowpolicy.cli.console import parse, say
-from flowpolicy.errors import ConfigError
+from flowpolicy.cli.console import after_name, parse, say
 from flowpolicy.train.seeds import SeedError
 
 
@@ -48,12 +47,9 @@ class Options:
 
 def command(arguments: Sequence[str]) -> None:
     """Runs, reports, and names what failed."""
-    named = bool(arguments) and not arguments[0].startswith("-")
-    if not named and not {"-h", "--help"} & set(arguments):
-        raise ConfigError("which grid? flowpolicy sweep <grid.toml>")
     options = parse(
         Options,
-        arguments[1:] if named else arguments,
+        after_name(arguments, "which grid? flowpolicy sweep <grid.toml>"),
         program="flowpolicy sweep <grid.toml>",
         description="Train every cell of a grid of agents, environments, seeds and options.",
     )

@@ -19,7 +19,6 @@ from flowpolicy.cli.console import parse, say
 from flowpolicy.cli.launch import launch, require_alone
 from flowpolicy.cli.score import scored
 from flowpolicy.errors import ConfigError, require_installed, unknown_name
-from flowpolicy.evaluate import protocol
 from flowpolicy.results import Point, pooled, read_points
 from flowpolicy.run_folder import RunFolder
 from flowpolicy.train import TrainConfig, train, train_seeds, train_together
@@ -294,7 +293,7 @@ def _report(folder: RunFolder) -> None:
         if points[-1].env_steps and offline:
             say(_told(actor, offline[-1]))
         say(_told(actor, points[-1]))
-        say(*scored(folder, protocol(folder.config()["protocol"]), actor))
+        say(*scored(folder, folder.rules(), actor))
     say(f"run folder: {folder.path}", f"learning curve: {folder.curve}")
 
 

@@ -15,16 +15,13 @@ from torch import Tensor
 
 from flowpolicy.data.completion import complete, single_precision
 from flowpolicy.data.info import DatasetInfo
-from flowpolicy.data.layout import BLOCK_DTYPES, Column, Key, by_block, pack
+from flowpolicy.data.layout import BLOCK_DTYPES, ORDER, Column, Key, by_block, pack
 from flowpolicy.data.rescaling import to_unit_box
 from flowpolicy.data.validation import check_transitions
 from flowpolicy.errors import DataError, MissingKeyError, require_at_least
 
 if TYPE_CHECKING:
     from torchrl.data import ReplayBuffer
-
-#: Entries that are taken from a TensorDict when they are there.
-OPTIONAL = (("next", "truncated"), "episode", "steps_to_next_obs", "valid")
 
 
 class Dataset:
@@ -352,18 +349,8 @@ class Dataset:
                 f"Dataset.from_tensordict: batch size must be [N], got {list(data.batch_size)}. "
                 "Reshape the data with .reshape(-1)."
             )
-        wanted = (
-            "observation",
-            "action",
-            ("next", "observation"),
-            ("next", "reward"),
-            ("next", "terminated"),
-            ("next", "done"),
-            *OPTIONAL,
-            *extra,
-        )
         entries: dict[Key, Tensor] = {}
-        for key in wanted:
+        for key in (*ORDER, *extra):
             values = data.get(key, None)
             if isinstance(values, TensorDictBase):
                 raise DataError(

@@ -15,8 +15,8 @@ Key = str | tuple[str, str]
 BLOCK_DTYPES = {"real": torch.float32, "flag": torch.bool, "count": torch.int64}
 
 
-#: The order inside the blocks, so that equal data are equal byte by byte; others follow by name.
-ORDER: tuple[Key, ...] = (
+#: What one environment step gives besides its ``episode``.
+STEP_KEYS: tuple[Key, ...] = (
     "observation",
     "action",
     ("next", "observation"),
@@ -24,10 +24,11 @@ ORDER: tuple[Key, ...] = (
     ("next", "terminated"),
     ("next", "truncated"),
     ("next", "done"),
-    "episode",
-    "steps_to_next_obs",
-    "valid",
 )
+
+#: All usual entries, in their order inside the blocks, so that equal data are equal byte by byte;
+#: others follow by name.
+ORDER: tuple[Key, ...] = (*STEP_KEYS, "episode", "steps_to_next_obs", "valid")
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from torch import Tensor
 from flowpolicy.data.info import DatasetInfo
 from flowpolicy.data.layout import BLOCK_DTYPES, Column
 from flowpolicy.data.validation import FLAGS, REQUIRED
+from flowpolicy.durable import replacing
 from flowpolicy.errors import DataError
 
 if TYPE_CHECKING:
@@ -43,9 +44,8 @@ def save(dataset: Dataset, path: Path) -> None:
     blocks = {name: block.cpu().contiguous() for name, block in dataset.blocks.items()}
     metadata["digests"] = json.dumps(_digests(blocks, metadata))
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    save_file(blocks, partial, metadata=metadata)
-    partial.replace(path)
+    with replacing(path) as staging:
+        save_file(blocks, staging, metadata=metadata)
 
 
 def open_saved(path: Path) -> Dataset:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import torch
 
+from flowpolicy.cores import cores
 from flowpolicy.doctor.finding import Finding
 
-QUOTA = Path("/sys/fs/cgroup/cpu.max")
 GIGABYTE = 1e9
 LITTLE = 2.0
 """Gigabytes: a run of full-size networks keeps about 0.1 in checkpoints, a data set takes 0.1 to 1,
@@ -20,9 +20,9 @@ pictures and events the rest."""
 
 def threads() -> Iterator[Finding]:
     """PyTorch's threads against the cores that this process may use."""
-    cores, used = _cores(), torch.get_num_threads()
-    told = f"PyTorch uses {used} of {cores:g} cores"
-    if used > cores:
+    usable, used = cores(), torch.get_num_threads()
+    told = f"PyTorch uses {used} of {usable:g} cores"
+    if used > usable:
         yield Finding(
             "warning",
             "threads",
@@ -80,14 +80,3 @@ def disk(folder: Path) -> Iterator[Finding]:
         yield Finding("warning", "disk", told, "make room, or use --out on another disk")
     else:
         yield Finding("ok", "disk", told)
-
-
-def _cores() -> float:
-    """Cores of this process: its affinity, and what a container grants."""
-    usable = getattr(os, "sched_getaffinity", None)
-    cores = float(len(usable(0)) if usable else os.cpu_count() or 1)
-    try:
-        granted, period = QUOTA.read_text().split()
-        return min(cores, int(granted) / int(period))
-    except (OSError, ValueError):
-        return cores

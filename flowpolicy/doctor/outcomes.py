@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from flowpolicy.checkpoint import verify_checkpoint
-from flowpolicy.checkpoint.durable import STAGING_PREFIX
 from flowpolicy.doctor.examined import EARLY, Examined
 from flowpolicy.doctor.finding import Finding
+from flowpolicy.durable import STAGING_PREFIX
 from flowpolicy.errors import ConfigError, FlowPolicyError
 from flowpolicy.results import read_points
 

@@ -7,7 +7,7 @@ import time
 import torch
 from torch import nn
 
-from flowpolicy.errors import ConfigError
+from flowpolicy.errors import require_at_least
 from flowpolicy.evaluate.environments import EnvSource, borrowed
 from flowpolicy.evaluate.evaluation import Evaluation
 from flowpolicy.evaluate.lockstep import Episode, require_actor, run_episodes
@@ -66,8 +66,7 @@ def evaluate(
         ("parallel", parallel, 1),
         ("max_steps", 1 if max_steps is None else max_steps, 1),
     ):
-        if value < least:
-            raise ConfigError(f"evaluate: {name} must be at least {least}, got {value}")
+        require_at_least("evaluate", name, value, least)
     if device is not None:
         policy = policy.to(device)
     started = time.perf_counter()

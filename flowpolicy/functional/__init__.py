@@ -1,6 +1,7 @@
 """Every formula of the library, once: pure functions of tensors, without randomness or state.
 
-Per-sample results have shape ``[*B, 1]``; reductions over the batch happen in the losses.
+Per-sample results have shape ``[*B, 1]``; reductions over the batch happen in the losses, save that
+``batch_mean`` and the scales built on it are means over all rows, those of other ranks too.
 """
 
 from flowpolicy.functional.action_gradient import action_gradient as action_gradient

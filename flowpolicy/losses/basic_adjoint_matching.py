@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import ClassVar, final
 
+import torch
 from torch import Tensor
 
 from flowpolicy.functional.memoryless import (
     control_cost,
     memoryless_noise_scale,
-    memoryless_step,
+    memoryless_path,
 )
 from flowpolicy.losses.memoryless_loss import MemorylessLoss
 from flowpolicy.modules.evaluated_batch import EvaluatedBatch
@@ -70,15 +71,17 @@ class BasicAdjointMatchingLoss(MemorylessLoss):
         """Cost minus scaled value, ``[*B, 1]``."""
         observation, noise = evaluated.observation(self.field), self.path_noise(evaluated)
         self.sde.check_inputs(observation, noise)
-        velocity = velocity_given(self.field, observation)
+        field = velocity_given(self.field, observation)
         base = velocity_given(self.base, observation)
-        x, *noises = noise.unbind(dim=-2)
-        h = 1 / self.sde.steps
-        cost = x.new_zeros((*x.shape[:-1], 1))
-        for i, each in enumerate(noises):
-            v = velocity(x, i * h)
-            cost = cost + control_cost(v - base(x, i * h), memoryless_noise_scale(i * h, h))
-            x = memoryless_step(x, v, each, i * h, h)
-        x = x + h * base(x, 1 - h)
-        value = self.value(observation, x)
+        costs: list[Tensor] = []
+
+        def steered(x: Tensor, time: float) -> Tensor:
+            velocity = field(x, time)
+            scale = memoryless_noise_scale(time, 1 / self.sde.steps)
+            costs.append(control_cost(velocity - base(x, time), scale))
+            return velocity
+
+        end = memoryless_path(steered, noise, end=base)[-1]
+        cost = torch.stack(costs).sum(dim=0)
+        value = self.value(observation, end)
         return cost - value / self.temperature, {"cost": cost.mean(), "value": value.mean()}

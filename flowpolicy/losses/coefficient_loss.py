@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import ClassVar
 
 from tensordict import NestedKey
 from torch import nn
@@ -30,6 +31,8 @@ class CoefficientLoss(Loss):
             reduction.
     """
 
+    metrics: ClassVar[tuple[str, ...]] = ("slack",)
+
     def __init__(
         self, loss: Loss, *, coefficient: float, reduction: Reduction, name: str | None
     ) -> None:
@@ -47,7 +50,6 @@ class CoefficientLoss(Loss):
         self.role = f"{loss.name}_coefficient"
         self.of_data_action = loss.of_data_action
         self._constrained = (loss,)  # in a tuple: evaluated, not registered as a submodule
-        self.out_keys = [*self.out_keys, f"{self.name}_slack"]
 
     @property
     def constrained(self) -> Loss:

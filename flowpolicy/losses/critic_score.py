@@ -120,5 +120,5 @@ class CriticScoreLoss(PredictorLoss):
         x_t = evaluated.noisy_action(self.predictor, self.schedule)
         gradient = action_gradient(lambda x: self._values(observation, x), x_t)
         predicted = evaluated.noise_prediction(self.predictor, self.schedule)
-        sigma = self.schedule.at(evaluated.read("CriticScoreLoss", self.tensor_keys.time, 1)).sigma
+        sigma = self.schedule.at(evaluated.time(self.predictor)).sigma
         return self.error(predicted, gradient, sigma), {"gradient": gradient.abs().mean()}

@@ -9,11 +9,13 @@ from tensordict import NestedKey
 from torch import Tensor, nn
 
 from flowpolicy.functional.squared_error import squared_error
-from flowpolicy.losses.base import Loss, Reduction
+from flowpolicy.losses.base import Reduction
+from flowpolicy.losses.weighted_loss import WeightedLoss
+from flowpolicy.modules.drawing import noise_and_time
 from flowpolicy.modules.evaluated_batch import EvaluatedBatch
 from flowpolicy.modules.parts import require_field
 from flowpolicy.modules.velocity_field import VelocityField
-from flowpolicy.paths.draws import Draw, GaussianNoise, Law
+from flowpolicy.paths.draws import Draw, Law
 from flowpolicy.paths.linear import LinearPath
 from flowpolicy.paths.path import Path
 from flowpolicy.paths.times import UniformTime
@@ -21,7 +23,7 @@ from flowpolicy.weights.weight import Weight
 
 
 @final
-class FlowMatchingLoss(Loss):
+class FlowMatchingLoss(WeightedLoss):
     r"""Regresses a velocity field on the velocity of a path from noise to the data's action.
 
     .. math::
@@ -64,7 +66,6 @@ class FlowMatchingLoss(Loss):
     """
 
     role = "field"
-    of_data_action = True
 
     def __init__(
         self,
@@ -77,44 +78,27 @@ class FlowMatchingLoss(Loss):
         reduction: Reduction = "mean",
         name: str = "flow",
     ) -> None:
-        super().__init__(name, coefficient=coefficient, reduction=reduction)
+        super().__init__(name, weight=weight, coefficient=coefficient, reduction=reduction)
         require_field("FlowMatchingLoss", "field", field)
         self.field = field
         self.path = LinearPath() if path is None else path
-        self.weight = weight
         self.time = UniformTime() if time is None else time
-        if weight is not None:
-            self.out_keys = [*self.out_keys, f"{name}_weight"]
 
     @property
     def network(self) -> nn.Module:
         """The field."""
         return self.field
 
-    @property
-    def has_batch_statistic(self) -> bool:
-        """Whether the weight has one."""
-        return self.weight is not None and self.weight.has_batch_statistic
-
     def draws(self) -> Mapping[NestedKey, Draw]:
         """The path's noise end and the time; and what the weight draws."""
-        keys = self.tensor_keys
         return {
-            keys.x0: Draw((self.field.act_dim,), GaussianNoise()),
-            keys.time: Draw((1,), self.time),
-            **({} if self.weight is None else self.weight.draws(keys)),
+            **noise_and_time(self.tensor_keys, self.field.act_dim, self.time),
+            **super().draws(),
         }
 
     def per_sample(self, evaluated: EvaluatedBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """The weighted squared error of the velocity, ``[*B, 1]``."""
-        action = evaluated.action(self.field)
-        x0 = evaluated.read("FlowMatchingLoss", self.tensor_keys.x0, self.field.act_dim)
-        time = evaluated.read("FlowMatchingLoss", self.tensor_keys.time, 1)
-        x_t, velocity = self.path.sample(x0, action, time)
-        error = squared_error(
-            self.field.velocity(evaluated.observation(self.field), x_t, time), velocity
-        )
-        if self.weight is None:
-            return error, {}
-        weight = self.weight.of(evaluated)
-        return weight * error, {"weight": weight.mean()}
+        x_t, velocity = evaluated.path_sample(self.field, self.path)
+        time = evaluated.time(self.field)
+        found = self.field.velocity(evaluated.observation(self.field), x_t, time)
+        return self.weighted(squared_error(found, velocity), evaluated)

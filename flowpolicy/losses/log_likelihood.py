@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import ClassVar, final
 
-from tensordict import NestedKey
 from torch import Tensor, nn
 
 from flowpolicy.errors import require_instance
-from flowpolicy.losses.base import Loss, Reduction
+from flowpolicy.losses.base import Reduction
+from flowpolicy.losses.weighted_loss import WeightedLoss
 from flowpolicy.modules.density_actor import DensityActor
 from flowpolicy.modules.evaluated_batch import EvaluatedBatch
-from flowpolicy.paths.draws import Draw
 from flowpolicy.weights.weight import Weight
 
 
 @final
-class LogLikelihoodLoss(Loss):
+class LogLikelihoodLoss(WeightedLoss):
     r"""Makes the data's actions likely.
 
     .. math:: L = -c\,\big\langle g(s, a)\,\log\pi_\theta(a \mid s)\big\rangle_B
@@ -52,7 +50,6 @@ class LogLikelihoodLoss(Loss):
     """
 
     role = "actor"
-    of_data_action = True
     metrics: ClassVar[tuple[str, ...]] = ("mean",)
 
     def __init__(
@@ -64,34 +61,19 @@ class LogLikelihoodLoss(Loss):
         reduction: Reduction = "mean",
         name: str = "log_likelihood",
     ) -> None:
-        super().__init__(name, coefficient=coefficient, reduction=reduction)
+        super().__init__(name, weight=weight, coefficient=coefficient, reduction=reduction)
         hint = "Pass a GaussianActor or TanhGaussianActor."
         require_instance("LogLikelihoodLoss", "actor", actor, DensityActor, hint)
         self.actor_network = actor
-        self.weight = weight
-        if weight is not None:
-            self.out_keys = [*self.out_keys, f"{name}_weight"]
 
     @property
     def network(self) -> nn.Module:
         """The actor."""
         return self.actor_network
 
-    @property
-    def has_batch_statistic(self) -> bool:
-        """Whether the weight has one."""
-        return self.weight is not None and self.weight.has_batch_statistic
-
-    def draws(self) -> Mapping[NestedKey, Draw]:
-        """What the weight draws."""
-        return {} if self.weight is None else self.weight.draws(self.tensor_keys)
-
     def per_sample(self, evaluated: EvaluatedBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """Minus the weighted log-probability, ``[*B, 1]``."""
         action = evaluated.action(self.actor_network)
         log_prob = evaluated.distribution(self.actor_network).log_prob(action)
-        metrics = {"mean": log_prob.mean()}
-        if self.weight is None:
-            return -log_prob, metrics
-        weight = self.weight.of(evaluated)
-        return -weight * log_prob, {**metrics, "weight": weight.mean()}
+        loss, metrics = self.weighted(-log_prob, evaluated)
+        return loss, {"mean": log_prob.mean(), **metrics}

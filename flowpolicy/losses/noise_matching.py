@@ -73,5 +73,5 @@ class NoiseMatchingLoss(PredictorLoss):
 
     def per_sample(self, evaluated: EvaluatedBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """The squared error of the noise, ``[*B, 1]``."""
-        x0 = evaluated.read("NoiseMatchingLoss", self.tensor_keys.x0, self.predictor.act_dim)
-        return squared_error(evaluated.noise_prediction(self.predictor, self.schedule), x0), {}
+        found = evaluated.noise_prediction(self.predictor, self.schedule)
+        return squared_error(found, evaluated.x0(self.predictor)), {}

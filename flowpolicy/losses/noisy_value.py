@@ -11,11 +11,12 @@ from torch import Tensor, nn
 from flowpolicy.errors import require_sizes_match
 from flowpolicy.functional.temporal_difference import td_error
 from flowpolicy.losses.base import Loss, Reduction
+from flowpolicy.modules.drawing import noise_and_time
 from flowpolicy.modules.evaluated_batch import Critic, EvaluatedBatch
 from flowpolicy.modules.frozen import frozen
 from flowpolicy.modules.noisy_critic_ensemble import NoisyCriticEnsemble
 from flowpolicy.modules.parts import require_critic, require_function, require_noisy_critic
-from flowpolicy.paths.draws import Draw, GaussianNoise, Law
+from flowpolicy.paths.draws import Draw, Law
 from flowpolicy.paths.linear import LinearPath
 from flowpolicy.paths.path import Path
 from flowpolicy.paths.times import UniformTime
@@ -104,17 +105,12 @@ class NoisyValueLoss(Loss):
 
     def draws(self) -> Mapping[NestedKey, Draw]:
         """The path's noise end and the time."""
-        return {
-            self.tensor_keys.x0: Draw((self.critic.act_dim,), GaussianNoise()),
-            self.tensor_keys.time: Draw((1,), self.time),
-        }
+        return noise_and_time(self.tensor_keys, self.critic.act_dim, self.time)
 
     def per_sample(self, evaluated: EvaluatedBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """The error of all critics, ``[*B, 1]``."""
-        action = evaluated.action(self.critic)
-        x0 = evaluated.read("NoisyValueLoss", self.tensor_keys.x0, self.critic.act_dim)
-        time = evaluated.read("NoisyValueLoss", self.tensor_keys.time, 1)
-        x_t = self.path.sample(x0, action, time).x_t
+        x_t = evaluated.path_sample(self.critic, self.path).x_t
+        time = evaluated.time(self.critic)
         values = self.critic.values_at(evaluated.observation(self.critic), x_t, time)
         targets = evaluated.data_values(self.target).detach()
         metrics = {"mean": values.detach().mean(), "target": targets.mean()}

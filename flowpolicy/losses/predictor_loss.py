@@ -8,9 +8,10 @@ from tensordict import NestedKey
 from torch import nn
 
 from flowpolicy.losses.base import Loss, Reduction
+from flowpolicy.modules.drawing import noise_and_time
 from flowpolicy.modules.noise_predictor import NoisePredictor
 from flowpolicy.modules.parts import require_predictor
-from flowpolicy.paths.draws import Draw, GaussianNoise, Law
+from flowpolicy.paths.draws import Draw, Law
 from flowpolicy.paths.schedules import Schedule
 from flowpolicy.paths.times import StepTime
 
@@ -56,7 +57,4 @@ class PredictorLoss(Loss):
 
     def draws(self) -> Mapping[NestedKey, Draw]:
         """The noise and the time."""
-        return {
-            self.tensor_keys.x0: Draw((self.predictor.act_dim,), GaussianNoise()),
-            self.tensor_keys.time: Draw((1,), self.time),
-        }
+        return noise_and_time(self.tensor_keys, self.predictor.act_dim, self.time)

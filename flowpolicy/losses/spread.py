@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import cast, final
+from typing import ClassVar, cast, final
 
 import torch
 from tensordict import NestedKey
@@ -62,6 +62,8 @@ class SpreadLoss(CoefficientLoss):
         >>> fp.SpreadLoss(distill, share=0.25)(batch)["loss_distill_dual"].backward()
     """
 
+    metrics: ClassVar[tuple[str, ...]] = ("slack", "variance")
+
     def __init__(
         self,
         loss: DistillLoss,
@@ -80,7 +82,6 @@ class SpreadLoss(CoefficientLoss):
             )
         self.share = require_positive("SpreadLoss", "share", share)
         self.largest = require_positive("SpreadLoss", "largest", largest)
-        self.out_keys = [*self.out_keys, f"{self.name}_variance"]
 
     @property
     def reads(self) -> tuple[NestedKey, ...]:

@@ -8,9 +8,8 @@ from einops import rearrange
 from tensordict import NestedKey, TensorDictBase
 from tensordict.nn import TensorDictModuleBase
 
-from flowpolicy.errors import ConfigError, require_at_least
 from flowpolicy.modules.actor import Actor
-from flowpolicy.modules.parts import require_actor
+from flowpolicy.modules.parts import require_actor, require_chunks
 
 
 @final
@@ -40,14 +39,9 @@ class ChunkPolicy(TensorDictModuleBase):
     def __init__(self, actor: Actor, horizon: int) -> None:
         super().__init__()
         require_actor("ChunkPolicy", "actor", actor)
-        if actor.act_dim % require_at_least("ChunkPolicy", "horizon", horizon, 1):
-            raise ConfigError(
-                f"ChunkPolicy: the action dimension {actor.act_dim} of {actor.name} is not a "
-                f"multiple of horizon={horizon}. Build the actor with act_dim = "
-                "horizon * (the environment's)."
-            )
+        advice = "Build the actor with act_dim = horizon * (the environment's)."
         self.actor = actor
-        self.horizon = horizon
+        self.horizon = require_chunks("ChunkPolicy", actor, horizon, advice)
 
     @property
     def in_keys(self) -> list[NestedKey]:

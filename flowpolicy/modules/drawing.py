@@ -9,10 +9,15 @@ from torch import Tensor
 
 from flowpolicy.errors import require_floating, require_tensor
 from flowpolicy.modules.keys import BatchKeys
-from flowpolicy.paths.draws import Draw
+from flowpolicy.paths.draws import Draw, GaussianNoise, Law
 
 Sample = Callable[[Draw, Tensor], Tensor]
 """``(draw, observation [*B, O]) -> [*B, *shape]``."""
+
+
+def noise_and_time(keys: BatchKeys, act_dim: int, law: Law) -> dict[NestedKey, Draw]:
+    """The noise ``[*B, A]`` that a path to an action begins with, and a time ``[*B, 1]`` on it."""
+    return {keys.x0: Draw((act_dim,), GaussianNoise()), keys.time: Draw((1,), law)}
 
 
 def with_draws(

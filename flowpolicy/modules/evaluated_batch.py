@@ -24,6 +24,7 @@ from flowpolicy.modules.target_network import TargetNetwork
 from flowpolicy.modules.value_network import ValueNetwork
 from flowpolicy.modules.velocity_field import VelocityField
 from flowpolicy.paths.affine import AffinePath
+from flowpolicy.paths.path import Path, PathSample
 from flowpolicy.paths.schedules import Schedule
 
 T = TypeVar("T")
@@ -118,6 +119,21 @@ class EvaluatedBatch:
         if not actor.is_random:
             return self.observation(actor)[..., :0]
         return entry(actor.name, self.batch, key)
+
+    def x0(self, network: VelocityField | NoisePredictor | Critic) -> Tensor:
+        """The noise that a path begins with, ``[*B, A]``, for ``network``."""
+        network = unfrozen(network)
+        return self.read(type(network).__name__, self.keys.x0, network.act_dim)
+
+    def time(self, network: VelocityField | NoisePredictor | Critic) -> Tensor:
+        """The flow time, ``[*B, 1]``, for ``network``."""
+        return self.read(type(unfrozen(network)).__name__, self.keys.time, 1)
+
+    def path_sample(
+        self, network: VelocityField | NoisePredictor | Critic, path: Path
+    ) -> PathSample:
+        """Where the noise is at the flow time on its way to the data's action, for ``network``."""
+        return path.sample(self.x0(network), self.action(network), self.time(network))
 
     # -- what networks make of them ------------------------------------------------------------
 
@@ -228,17 +244,14 @@ class EvaluatedBatch:
 
     def noisy_action(self, predictor: NoisePredictor, schedule: Schedule) -> Tensor:
         """The data's action, mixed with noise by ``schedule`` at the batch's time, ``[*B, A]``."""
-        x0 = self.read(type(predictor).__name__, self.keys.x0, predictor.act_dim)
-        time = self.read(type(predictor).__name__, self.keys.time, 1)
-        return AffinePath(schedule).sample(x0, self.action(predictor), time).x_t
+        return self.path_sample(predictor, AffinePath(schedule)).x_t
 
     def noise_prediction(self, predictor: NoisePredictor, schedule: Schedule) -> Tensor:
         """The noise that ``predictor`` finds in ``noisy_action``, ``[*B, A]``."""
 
         def compute() -> Tensor:
             x_t = self.noisy_action(predictor, schedule)
-            time = self.read(type(predictor).__name__, self.keys.time, 1)
-            return predictor.predict(self.observation(predictor), x_t, time)
+            return predictor.predict(self.observation(predictor), x_t, self.time(predictor))
 
         what = f"noise_prediction at {self.keys.x0} and {self.keys.time}"
         return self._once(what, predictor, schedule, compute, live=self._is_live(predictor))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from flowpolicy.errors import ConfigError
+from flowpolicy.errors import ConfigError, require_at_least
 from flowpolicy.functional.aggregation import Pessimistic
 from flowpolicy.modules.actor import Actor
 from flowpolicy.modules.frozen import unfrozen
@@ -35,6 +35,16 @@ def require_noise_like_action(owner: str, name: str, actor: Actor) -> None:
             f"{owner}: the {name}'s noise must be as wide as its action, ({actor.act_dim},), but "
             f"its noise_shape is {actor.noise_shape}."
         )
+
+
+def require_chunks(owner: str, actor: Actor, horizon: int, advice: str) -> int:
+    """Refuse a horizon into whose steps the actor's action cannot be cut."""
+    if actor.act_dim % require_at_least(owner, "horizon", horizon, 1):
+        raise ConfigError(
+            f"{owner}: the action dimension {actor.act_dim} of {actor.name} is not a multiple of "
+            f"horizon={horizon}. {advice}"
+        )
+    return horizon
 
 
 def require_field(owner: str, name: str, value: object) -> None:

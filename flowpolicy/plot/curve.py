@@ -8,7 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flowpolicy.errors import ConfigError
-from flowpolicy.plot.style import COLORS, FAINT, MARKERS, figure_style, new_figure, save_figure
+from flowpolicy.plot.style import (
+    COLORS,
+    FAINT,
+    MARKERS,
+    figure_style,
+    footer,
+    new_figure,
+    save_figure,
+)
 from flowpolicy.results import Point, pooled, read_points
 from flowpolicy.run_folder import RunFolder
 
@@ -75,7 +83,7 @@ def learning_curve(
             borderaxespad=0.2,
             fontsize=11.5,
         )
-        figure.supxlabel(_footnote(curves), fontsize=9.5, color=FAINT, x=0.99, ha="right")
+        footer(figure, _footnote(curves))
         return save_figure(figure, out)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from flowpolicy.plot.style import COLORS, FAINT, figure_style, new_figure, save_figure
+from flowpolicy.plot.style import COLORS, FAINT, figure_style, footer, new_figure, save_figure
 
 
 @dataclass(frozen=True)
@@ -65,5 +65,5 @@ def dot_plot(
                 axes.set_xlim(-3, 103)
             axes.set_title(panel, fontsize=12)
         figure.suptitle(title, fontsize=14, fontweight="bold", x=0.01, ha="left")
-        figure.supxlabel(footnote, fontsize=9.5, color=FAINT, x=0.99, ha="right")
+        footer(figure, footnote)
         return save_figure(figure, out)

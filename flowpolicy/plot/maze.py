@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from flowpolicy.errors import ConfigError
-from flowpolicy.plot.style import COLORS, FAINT, INK, figure_style, new_figure, save_figure
+from flowpolicy.plot.style import COLORS, INK, figure_style, footer, new_figure, save_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -108,7 +108,7 @@ def maze_picture(maze: Maze, panels: Sequence[Panel], out: Path, *, caption: str
             axes.set_title(panel.title, pad=26, color=COLORS[index % len(COLORS)])
             axes.text(0, 1.02, panel.note, transform=axes.transAxes, fontsize=11.5, color=INK)
         if caption:
-            figure.supxlabel(caption, fontsize=10, color=FAINT, x=0.99, ha="right")
+            footer(figure, caption)
         return save_figure(figure, out)
 
 

@@ -6,7 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from flowpolicy.plot.style import COLORS, FAINT, MARKERS, figure_style, new_figure, save_figure
+from flowpolicy.plot.style import (
+    COLORS,
+    MARKERS,
+    figure_style,
+    footer,
+    new_figure,
+    save_figure,
+)
 
 
 @dataclass(frozen=True)
@@ -70,5 +77,5 @@ def sensitivity_plot(
             axes.set_ylim(-3, 103)
         axes.set_title(title)
         axes.legend(frameon=True, framealpha=0.9, edgecolor="none")
-        figure.supxlabel(footnote, fontsize=9.5, color=FAINT, x=0.99, ha="right")
+        footer(figure, footnote)
         return save_figure(figure, out)

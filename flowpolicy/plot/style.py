@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from flowpolicy.durable import replacing
 from flowpolicy.errors import ConfigError, require_installed
 
 if TYPE_CHECKING:
@@ -96,13 +97,17 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
+def footer(figure: Figure, text: str) -> None:
+    """A faint line below a picture, at its right."""
+    figure.supxlabel(text, fontsize=9.5, color=FAINT, x=0.99, ha="right")
+
+
 def save_figure(figure: Figure, path: Path) -> Path:
     """Writes a picture that is complete or absent; the format follows from the suffix."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    staging = path.with_name(f".tmp-{path.name}")
     try:
-        figure.savefig(staging, format=path.suffix.removeprefix(".") or "png")
+        with replacing(path) as staging:
+            figure.savefig(staging, format=path.suffix.removeprefix(".") or "png")
     except ValueError as error:
-        staging.unlink(missing_ok=True)
         raise ConfigError(f"{path} cannot be written as a picture: {error}") from error
-    return staging.replace(path)
+    return path

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from flowpolicy.checkpoint import DamagedCheckpointError
-from flowpolicy.checkpoint.durable import STAGING_PREFIX, collect_leftovers
+from flowpolicy.durable import STAGING_PREFIX, collect_leftovers
 from flowpolicy.errors import ConfigError
 from flowpolicy.run_folder import RunFolder
 from flowpolicy.train.config import TrainConfig

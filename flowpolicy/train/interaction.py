@@ -15,24 +15,13 @@ from torchrl.envs import EnvBase, StepCounter, TransformedEnv
 
 from flowpolicy import envs
 from flowpolicy.data import Dataset
-from flowpolicy.data.layout import Key
+from flowpolicy.data.layout import STEP_KEYS
 from flowpolicy.data.validation import check_transitions
 from flowpolicy.envs.names import is_single_task
 from flowpolicy.modules import Actor
 from flowpolicy.train.online import Explore
 from flowpolicy.train.stages import as_batch, passed, stages_of
 from flowpolicy.train.streams import stream_seed
-
-STEP_KEYS: tuple[Key, ...] = (
-    "observation",
-    "action",
-    ("next", "observation"),
-    ("next", "reward"),
-    ("next", "terminated"),
-    ("next", "truncated"),
-    ("next", "done"),
-)
-"""What one environment step gives besides its ``episode``."""
 
 _AT_THE_ENVIRONMENT = "Look at what the environment returns there."
 

@@ -15,7 +15,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
-from flowpolicy.errors import ConfigError, FlowPolicyError
+from flowpolicy.errors import FlowPolicyError, require_at_least
 from flowpolicy.parent import when_parent_ends
 from flowpolicy.run_folder import RunFolder
 from flowpolicy.train.config import TrainConfig
@@ -56,8 +56,7 @@ def train_all(
         ConfigError: ``jobs`` is below 1.
         Stopped: SIGINT or SIGTERM came; what was running is saved.
     """
-    if jobs < 1:
-        raise ConfigError(f"jobs must be at least 1, got {jobs}")
+    require_at_least("train_all", "jobs", jobs, 1)
     waiting = list(runs)
     free_lines = list(range(jobs))
     running: dict[Any, _Job] = {}

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from flowpolicy.checkpoint.durable import replace_durably
+from flowpolicy.durable import replace_durably
 from flowpolicy.errors import ConfigError
 from flowpolicy.evaluate import Evaluation
 from flowpolicy.run_folder import read_table

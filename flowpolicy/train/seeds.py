@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from flowpolicy.checkpoint.device import require_device
-from flowpolicy.errors import ConfigError, FlowPolicyError
+from flowpolicy.errors import ConfigError, FlowPolicyError, require_at_least
 from flowpolicy.plot import learning_curve
 from flowpolicy.run_folder import RunFolder
 from flowpolicy.train.claim import claim, is_finished
@@ -96,8 +96,7 @@ def train_seeds(
         Stopped: SIGINT or SIGTERM came; every running seed is saved.
     """
     require_seeds(seeds)
-    if jobs < 1:
-        raise ConfigError(f"jobs must be at least 1, got {jobs}")
+    require_at_least("train_seeds", "jobs", jobs, 1)
     with folder_of_seeds(config, seeds, out, resume=resume) as (folder, runs):
         done = finished_runs(runs) if resume else []
         if announce is not None:

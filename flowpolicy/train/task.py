@@ -15,11 +15,11 @@ from torch import Tensor
 from flowpolicy import data
 from flowpolicy.agents import Agent, build, recipe_options
 from flowpolicy.data import Dataset
+from flowpolicy.data.layout import STEP_KEYS
 from flowpolicy.data.transforms.windows import windows_of
 from flowpolicy.errors import ConfigError
 from flowpolicy.evaluate import environments
 from flowpolicy.train.config import TrainConfig
-from flowpolicy.train.interaction import STEP_KEYS
 
 
 def prepare(

@@ -416,6 +416,13 @@ class TestSaved:
         assert same(opened.sample(6, seeded(0)), dataset.sample(6, seeded(0)))
         assert [entry.name for entry in path.parent.iterdir()] == ["set.safetensors"]
 
+    def test_a_write_that_fails_leaves_nothing_behind(self, dataset, tmp_path: Path):
+        path = tmp_path / "set.safetensors"
+        path.mkdir()  # no file can take its place
+        with pytest.raises(OSError, match=r"set\.safetensors"):
+            dataset.save(path)
+        assert [entry.name for entry in tmp_path.iterdir()] == ["set.safetensors"]
+
     def test_is_mapped_not_read(self, tmp_path: Path):
         path = tmp_path / "set.safetensors"
         Dataset(transitions([20_000])).save(path)

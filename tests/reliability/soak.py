@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from flowpolicy.checkpoint.durable import STAGING_PREFIX
+from flowpolicy.durable import STAGING_PREFIX
 from flowpolicy.train.run import Run
 from flowpolicy.train.stop import StopRequest
 from flowpolicy.train.task import prepare

@@ -228,7 +228,9 @@ READERS: dict[str, Callable[[Path], Reading]] = {
 #: Takes a path and reads no content of a file that others could have left there ...
 NOT_READING = """
     benchmark.benchmark.Report checkpoint.directory.write_directory
-    checkpoint.durable.replace_durably checkpoint.export.export_policy
+    checkpoint.export.export_policy durable.collect_leftovers durable.replace_durably
+    durable.replacing durable.sync durable.write_durably
+    modules.evaluated_batch.EvaluatedBatch.path_sample
     checkpoint.policy.hint_at_runs
     checkpoint.policy.runs_below checkpoint.store.LoadedCheckpoint
     data.dataset.Dataset.save demo.DemoSummary doctor.examine_machine doctor.hardware.disk
@@ -237,7 +239,7 @@ NOT_READING = """
 """
 #: ... or hands it to one of the readers, or is a part of one.
 HANDING_ON = """
-    benchmark.benchmark.repeat benchmark.benchmark.report
+    benchmark.benchmark.repeat benchmark.benchmark.report checkpoint.store.LoadedCheckpoint.read
     benchmark.benchmark.run_benchmark cli.benchmark.Options cli.data.Options
     cli.demo.Options cli.doctor.Options cli.export.Options cli.plot.Options
     cli.sensitivity.Options

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shutil
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -13,13 +12,15 @@ from typing import Any
 import numpy as np
 
 from flowpolicy.__about__ import __version__
+from flowpolicy.cores import cores
 from flowpolicy.data.generate.columns import Columns
 from flowpolicy.data.generate.episodes import load_shard, shard_path
 from flowpolicy.data.generate.settings import Settings, resolve
 from flowpolicy.data.generate.workers import Task, record_all
-from flowpolicy.data.generate.writer import publish, write_json, write_npz
+from flowpolicy.data.generate.writer import publish, write_npz
 from flowpolicy.data.locate import default_root
 from flowpolicy.data.npz import sha256
+from flowpolicy.durable import replace_durably
 from flowpolicy.envs.names import register_ogbench
 from flowpolicy.errors import DataError, require_at_least, require_installed
 
@@ -105,7 +106,8 @@ def generate(
     if val_transitions is None:
         val_transitions = math.ceil(transitions / 10)
     require_at_least("generate", "val_transitions", val_transitions, 0)
-    jobs = _cores() if jobs is None else require_at_least("generate", "jobs", jobs, 1)
+    usable = max(1, int(cores()))
+    jobs = usable if jobs is None else require_at_least("generate", "jobs", jobs, 1)
     per_episode = settings.episode_length - 1
     episodes = {
         "train": math.ceil(transitions / per_episode),
@@ -136,19 +138,12 @@ def generate(
         "sha256": {path.name: sha256(waiting[path]) for path in waiting},
     }
     note = train.with_suffix(".json")
-    publish(write_json(note, record), note)
+    replace_durably(note, _json(record))
     for path in (val, train):  # the training file last: where it is, everything is
         if path in waiting:
             publish(waiting[path], path)
     shutil.rmtree(partial)
     return train
-
-
-def _cores() -> int:
-    """The cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _refuse_existing(train: Path, val: Path, partial: Path) -> None:
@@ -182,7 +177,7 @@ def _open_partial(partial: Path, settings: Settings, *, overwrite: bool) -> None
             )
         shutil.rmtree(partial)
     partial.mkdir()
-    publish(write_json(note, wanted), note)
+    replace_durably(note, _json(wanted))
 
 
 def _record_missing(
@@ -230,6 +225,10 @@ def _command(settings: Settings, episodes: dict[str, int], per_episode: int) -> 
             options[name.replace("_", "-")] = value
     words = " ".join(f"--{name} {value}" for name, value in options.items())
     return f"flowpolicy data generate {settings.dataset} {words}"
+
+
+def _json(note: dict[str, Any]) -> bytes:
+    return (json.dumps(note, indent=2) + "\n").encode()
 
 
 def _versions() -> dict[str, str]:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import os
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from flowpolicy.data.generate.columns import Columns
+from flowpolicy.durable import sync
 
 
 def write_npz(path: Path, columns: Columns) -> Path:
@@ -20,30 +18,11 @@ def write_npz(path: Path, columns: Columns) -> Path:
     waiting = path.with_name(f".{path.name}.tmp")
     with waiting.open("wb") as file:
         np.savez_compressed(file, **columns)  # type: ignore[arg-type]  # see save_shard
-        _to_disk(file.fileno())
-    return waiting
-
-
-def write_json(path: Path, content: dict[str, Any]) -> Path:
-    """Write JSON beside ``path``; the result waits there for its final name."""
-    waiting = path.with_name(f".{path.name}.tmp")
-    with waiting.open("w", encoding="utf-8") as file:
-        json.dump(content, file, indent=2)
-        file.write("\n")
-        file.flush()
-        _to_disk(file.fileno())
+    sync(waiting)
     return waiting
 
 
 def publish(waiting: Path, path: Path) -> None:
     """Give a finished file its name, in one step, and make the name durable."""
     waiting.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        _to_disk(folder)
-    finally:
-        os.close(folder)
-
-
-def _to_disk(descriptor: int) -> None:
-    os.fsync(descriptor)
+    sync(path.parent)

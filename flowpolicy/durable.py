@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -13,10 +15,31 @@ STAGING_PREFIX: Final = ".tmp-"
 
 def write_durably(path: Path, content: bytes) -> None:
     """Writes a file and flushes it to the disk."""
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+    path.write_bytes(content)
+    sync(path)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Where to write a file that has its old content until the new one is on the disk.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "a.txt"
+        >>> with replacing(path) as staging:
+        ...     _ = staging.write_text("new")
+        >>> path.read_text(), [entry.name for entry in path.parent.iterdir()]
+        ('new', ['a.txt'])
+    """
+    # A name of its own: several processes may write the same file.
+    staging = path.with_name(f"{STAGING_PREFIX}{path.name}-{secrets.token_hex(4)}")
+    try:
+        yield staging
+        sync(staging)
+        staging.replace(path)
+    finally:
+        staging.unlink(missing_ok=True)  # it is gone where all went well
+    sync(path.parent)
 
 
 def replace_durably(path: Path, content: bytes) -> Path:
@@ -27,19 +50,13 @@ def replace_durably(path: Path, content: bytes) -> Path:
         >>> replace_durably(Path(tempfile.mkdtemp()) / "a.txt", b"new").read_bytes()
         b'new'
     """
-    # A name of its own: several processes may write the same file.
-    staging = path.with_name(f"{STAGING_PREFIX}{path.name}-{secrets.token_hex(4)}")
-    try:
-        write_durably(staging, content)
-        staging.replace(path)
-    finally:
-        staging.unlink(missing_ok=True)  # it is gone where all went well
-    sync_directory(path.parent)
+    with replacing(path) as staging:
+        staging.write_bytes(content)
     return path
 
 
-def sync_directory(path: Path) -> None:
-    """Makes the names inside a directory survive a power cut."""
+def sync(path: Path) -> None:
+    """Makes what a file holds, or the names inside a directory, survive a power cut."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,0 +1,58 @@
+"""What the losses share that clone some actions of the data more than others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tensordict import NestedKey
+from torch import Tensor
+
+from flowpolicy.losses.base import Loss, Reduction
+from flowpolicy.modules.evaluated_batch import EvaluatedBatch
+from flowpolicy.paths.draws import Draw
+from flowpolicy.weights.weight import Weight
+
+
+class WeightedLoss(Loss):
+    r"""Counts each sample as much as a weight says.
+
+    .. math:: L = c\,\big\langle g(s, a)\,\ell(s, a)\big\rangle_B
+
+    Args:
+        name: reported as ``loss_<name>``.
+        weight: ``g``, how much each data action counts; all alike where ``None``. Its mean is the
+            metric ``<name>_weight``.
+        coefficient: ``c``.
+        reduction: over the batch.
+
+    Raises:
+        ConfigError: a negative coefficient, or an unknown reduction.
+    """
+
+    of_data_action = True
+
+    def __init__(
+        self, name: str, *, weight: Weight | None, coefficient: float, reduction: Reduction
+    ) -> None:
+        super().__init__(name, coefficient=coefficient, reduction=reduction)
+        self.weight = weight
+        if weight is not None:
+            self.out_keys = [*self.out_keys, f"{name}_weight"]
+
+    @property
+    def has_batch_statistic(self) -> bool:
+        """Whether the weight has one."""
+        return self.weight is not None and self.weight.has_batch_statistic
+
+    def draws(self) -> Mapping[NestedKey, Draw]:
+        """What the weight draws."""
+        return {} if self.weight is None else self.weight.draws(self.tensor_keys)
+
+    def weighted(
+        self, per_sample: Tensor, evaluated: EvaluatedBatch
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss of each sample ``[*B, 1]`` times its weight, and the weight's mean."""
+        if self.weight is None:
+            return per_sample, {}
+        weight = self.weight.of(evaluated)
+        return weight * per_sample, {"weight": weight.mean()}
