@@ -28,6 +28,9 @@ MODULES = [
     "obstacles",
 ]  # fmt: skip
 
+# More threads concern the updates alone.
+WITH_MORE_THREADS = ("update", "seeds")
+
 # What is measured unless everything is: FQL at every size, the other recipes at two.
 FQL = "[fql- and not 128x3"
 SOME = "[fql- or not (128x3 or 512x4)"
@@ -53,11 +56,11 @@ def main() -> int:
         old.unlink()
     failed = 0
     for n in args.threads:
-        one = n == min(args.threads)  # more threads concern the updates alone
+        one = n == min(args.threads)
         updates = ["--compile", "all"] if args.full else ["-k", SOME if one else FQL]
         with TemporaryDirectory() as cache:  # cold, and of this number of threads
             for module in args.only:
-                if one or module == "update":
+                if one or module in WITH_MORE_THREADS:
                     selected = updates if module == "update" else []
                     failed |= _measure(module, n, args.out, cache, [*selected, *further])
                     write_tables(args.out)

@@ -10,7 +10,9 @@ import torch
 
 import flowpolicy as fp
 from benchmarks.problem import (
+    ACT_DIM,
     BATCH,
+    OBS_DIM,
     SIZES,
     agent_of,
     period,
@@ -53,7 +55,7 @@ def test_update(recipe, size, in_turn, request) -> None:
 
 def yardsticks(request, batch, hidden):
     """The two programs of ``yardsticks/`` on the same batch."""
-    calls = {"plain": partial(PlainFQL(28, 5, hidden).update, plain_batch(batch))}
+    calls = {"plain": partial(PlainFQL(OBS_DIM, ACT_DIM, hidden).update, plain_batch(batch))}
     try:
         request.getfixturevalue("jax_cpu")
     except pytest.skip.Exception:
