@@ -18,7 +18,7 @@ from flowpolicy.data.info import DatasetInfo
 from flowpolicy.data.layout import BLOCK_DTYPES, ORDER, Column, Key, by_block, pack
 from flowpolicy.data.rescaling import to_unit_box
 from flowpolicy.data.validation import check_transitions
-from flowpolicy.errors import DataError, MissingKeyError, require_at_least
+from flowpolicy.errors import ConfigError, DataError, MissingKeyError, require_at_least
 
 if TYPE_CHECKING:
     from torchrl.data import ReplayBuffer
@@ -149,17 +149,18 @@ class Dataset:
         """
         index = index.to(self._device, non_blocking=True)
         root: dict[str, Any] = {}
-        after: dict[str, Tensor] = {}
+        nested: dict[str, dict[str, Tensor]] = {}
         for block, keys, widths, members in self._plan:
             parts = block.index_select(0, index).split(widths, dim=1)
             for key, part, column in zip(keys, parts, members, strict=True):
                 values = part.squeeze(1) if column.flat else part
                 if isinstance(key, tuple):
-                    after[key[1]] = values
+                    nested.setdefault(key[0], {})[key[1]] = values
                 else:
                     root[key] = values
         size = index.shape
-        root["next"] = TensorDict(after, batch_size=size, device=self._device)
+        for name, entries in nested.items():
+            root[name] = TensorDict(entries, batch_size=size, device=self._device)
         return TensorDict(root, batch_size=size, device=self._device)
 
     # --- the whole -------------------------------------------------------------------------------
@@ -349,6 +350,12 @@ class Dataset:
                 f"Dataset.from_tensordict: batch size must be [N], got {list(data.batch_size)}. "
                 "Reshape the data with .reshape(-1)."
             )
+        for key in extra:
+            if not isinstance(key, str) and len(key) != 2:
+                raise ConfigError(
+                    f"Dataset.from_tensordict: extra {key!r} has {len(key)} parts; name an "
+                    "entry of the root, or of one TensorDict in it by two names."
+                )
         entries: dict[Key, Tensor] = {}
         for key in (*ORDER, *extra):
             values = data.get(key, None)

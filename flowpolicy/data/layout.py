@@ -31,6 +31,16 @@ STEP_KEYS: tuple[Key, ...] = (
 ORDER: tuple[Key, ...] = (*STEP_KEYS, "episode", "steps_to_next_obs", "valid")
 
 
+def is_after(key: Key) -> bool:
+    """Whether an entry is of the end of a transition.
+
+    Example:
+        >>> is_after(("next", "observation")), is_after("observation"), is_after(("info", "cost"))
+        (True, False, False)
+    """
+    return isinstance(key, tuple) and key[0] == "next"
+
+
 @dataclass(frozen=True)
 class Column:
     """The place of one entry: ``width`` columns of a block; a flat one is seen as ``[*B]``."""

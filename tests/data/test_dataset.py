@@ -306,6 +306,17 @@ class TestFromTensordict:
         dataset = Dataset.from_tensordict(self.data(embedding=torch.zeros(6, 2)))
         assert "embedding" not in dataset.entries()
 
+    def test_keeps_extra_entries_where_they_were(self):
+        data = self.data(info=TensorDict(reward=torch.full((6, 1), -1.0), batch_size=[6]))
+        dataset = Dataset.from_tensordict(data, extra=[("info", "reward")])
+        for batch in (dataset.take(torch.arange(6)), dataset.as_tensordict()):
+            assert torch.equal(batch["info", "reward"], data["info", "reward"])
+            assert torch.equal(batch["next", "reward"], data["next", "reward"])
+
+    def test_refuses_extras_deeper_than_two_names(self):
+        with pytest.raises(ConfigError, match=r"extra \('a', 'b', 'c'\) has 3 parts; name"):
+            Dataset.from_tensordict(self.data(), extra=[("a", "b", "c")])
+
     def test_refuses_a_missing_extra(self):
         with pytest.raises(MissingKeyError, match="no 'weight', asked for by extra"):
             Dataset.from_tensordict(self.data(), extra=["weight"])

@@ -158,3 +158,12 @@ def test_warns_where_most_rows_are_dropped():
         windows = n_step(Dataset(transitions([4, 4])), 4, 0.9)
     assert len(windows) == 2
     assert heard[0].filename == __file__
+
+
+def test_further_entries_of_the_end_are_those_of_the_windows_last_step():
+    rows = transitions([5, 4, 6], successes={6})
+    rows["next", "goal"], rows["goal"] = rows["next", "observation"], rows["observation"]
+    dataset = Dataset(rows)
+    windows = n_step(dataset, 3, 0.9).entries()
+    assert torch.equal(windows["next", "goal"], windows["next", "observation"])
+    assert torch.equal(windows["goal"], windows["observation"])

@@ -8,6 +8,7 @@ from dataclasses import replace
 import torch
 
 from flowpolicy.data.dataset import Dataset
+from flowpolicy.data.layout import is_after
 from flowpolicy.data.transforms.windows import check_single_steps, longest_episode
 from flowpolicy.errors import DataError, require_at_least
 
@@ -111,12 +112,10 @@ def cut_chunks(dataset: Dataset, horizon: int, discount: float) -> Dataset:
         total += torch.where(inside, discount**k * reward[step].double(), 0.0)
         succeeded |= inside & success[step]
         last += inside
-    windows = {key: values[:count] for key, values in entries.items()}
+    windows = {k: values[last] if is_after(k) else values[:count] for k, values in entries.items()}
     actions = entries["action"].unfold(0, horizon, 1)  # [N - h + 1, A, h], a view
     windows["action"] = actions.transpose(1, 2).flatten(1)
     windows["next", "reward"] = total.float().unsqueeze(1)
-    for name in ("observation", "truncated"):
-        windows["next", name] = entries["next", name][last]
     windows["next", "terminated"] = succeeded.unsqueeze(1)
     windows["steps_to_next_obs"] = torch.full_like(last, horizon).unsqueeze(1)
     windows["valid"] = inside.unsqueeze(1)

@@ -8,6 +8,7 @@ from dataclasses import replace
 import torch
 
 from flowpolicy.data.dataset import Dataset
+from flowpolicy.data.layout import is_after
 from flowpolicy.data.transforms.windows import check_single_steps, longest_episode
 from flowpolicy.errors import DataError, require_at_least
 
@@ -89,11 +90,7 @@ def n_step(dataset: Dataset, n: int = 10, discount: float = 0.99) -> Dataset:
             stacklevel=2,
         )
     last = last[kept]
-    windows = {key: values[kept] for key, values in entries.items()}
+    windows = {k: values[last if is_after(k) else kept] for k, values in entries.items()}
     windows["next", "reward"] = total[kept].float().unsqueeze(1)
-    for name in ("observation", "terminated", "truncated", "done"):
-        windows["next", name] = entries["next", name][last]
-    if ("next", "action") in entries:
-        windows["next", "action"] = entries["next", "action"][last]
     windows["steps_to_next_obs"] = (last - kept + 1).unsqueeze(1)
     return Dataset(windows, replace(dataset.info, n_step=n, discount=discount), source="n_step")
