@@ -39,6 +39,9 @@ class AgentStack:
     what it would have done alone, up to rounding. Update them through the stack only, and
     stack them after loading: a tensor that is put in place of a stacked one is no longer updated.
 
+    The optimizer's options, such as a learning rate under a schedule, are those of
+    ``stack.optimizer.whole``; each agent's own optimizer is told them with every update.
+
     The agents may differ in the values of their tensors: parameters, coefficients, temperatures.
     They may not differ in anything else, since they share one program.
 

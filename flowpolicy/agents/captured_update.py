@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import final
+from typing import cast, final
 
 import torch
 from tensordict import TensorDictBase
@@ -13,6 +13,7 @@ from flowpolicy.agents.agent_stack import AgentStack
 from flowpolicy.agents.guarded_step import count_beside, leaves_out
 from flowpolicy.agents.stacked_optimizer import StackedOptimizer
 from flowpolicy.errors import ConfigError, require_at_least
+from flowpolicy.modules.target_network import TargetNetwork
 
 WARM_UP = 3
 """Updates before the graph is recorded: compilation, memory and the optimizer's first step."""
@@ -96,10 +97,12 @@ class CapturedUpdate:
         self._recorded: tuple[torch.cuda.CUDAGraph, TensorDictBase, list[object]] | None = None
         # Found once: looking through modules takes longer than an update on a GPU.
         self._read = [tensor for agent in self.agents for _, tensor in agent.tensors_read()]
-        self._targets = [target for a in self.agents for target in a.loss.target_networks()]
+        self._targets = [
+            cast("TargetNetwork", each) for agent in self.agents for each in agent.targets.values()
+        ]
         first = self.agents[0]
-        waits = [*first.every.values(), *(target.every for target in first.loss.target_networks())]
-        for wait in waits:
+        self._waits = {*first.every.values(), *(target.every for target in self._targets)}
+        for wait in sorted(self._waits):
             if updates % wait != 0:
                 raise ConfigError(
                     f"CapturedUpdate: updates={updates} must be a multiple of {wait}, because a "
@@ -177,6 +180,7 @@ class CapturedUpdate:
             if key not in ("params", "param_names")
         ]
         held += [*self._read, *(target.tau for target in self._targets)]
+        held += [self.agents[0].step % wait for wait in sorted(self._waits)]
         for agent in self.agents:
             held += [value for state in agent.optimizer.state.values() for value in state.values()]
             held += [agent.clip_norm, agent.noise.generator(self.device)]

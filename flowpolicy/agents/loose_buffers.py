@@ -7,6 +7,8 @@ from typing import Any, final
 
 from torch import Tensor, nn
 
+from flowpolicy.modules.extra_tensors import load_tensors, save_tensors
+
 
 @final
 class LooseBuffers(nn.Module):
@@ -39,14 +41,16 @@ class LooseBuffers(nn.Module):
                     seen.add(id(buffer))
                     yield ".".join(part for part in (root_name, path, name) if part), buffer
 
+    def _known(self, prefix: str) -> dict[str, Tensor]:
+        return {prefix + name: buffer for name, buffer in self.named()}
+
     def _save_to_state_dict(
         self,
         destination: dict[str, Tensor],
         prefix: str,
         keep_vars: bool,  # noqa: FBT001
     ) -> None:
-        for name, buffer in self.named():
-            destination[prefix + name] = buffer if keep_vars else buffer.detach()
+        save_tensors(self._known(prefix), destination, keep_vars=keep_vars)
 
     def _load_from_state_dict(  # noqa: PLR0917  (torch's signature)
         self,
@@ -59,15 +63,7 @@ class LooseBuffers(nn.Module):
         error_msgs: list[str],
     ) -> None:
         del local_metadata
-        known = {prefix + name: buffer for name, buffer in self.named()}
-        for key, buffer in known.items():
-            if key not in state_dict:
-                missing_keys.append(key)
-            elif state_dict[key].shape != buffer.shape:
-                error_msgs.append(
-                    f"{key}: expected {list(buffer.shape)}, got {list(state_dict[key].shape)}."
-                )
-            else:
-                buffer.copy_(state_dict[key])
+        known = self._known(prefix)
+        load_tensors(known, state_dict, missing_keys, error_msgs)
         if strict:
             unexpected_keys += [k for k in state_dict if k.startswith(prefix) and k not in known]

@@ -33,6 +33,21 @@ def total_loss(metrics: Mapping[str, Tensor] | TensorDictBase) -> Tensor:
     return torch.stack([v for key, v in metrics.items() if key.startswith("loss")]).sum()
 
 
+def _tied(module: nn.Module) -> dict[str, str]:
+    """Further names of parameters that several modules hold, with the first name of each."""
+    places: dict[Tensor, dict[tuple[int, str], str]] = {}
+    for prefix, part in module.named_modules():
+        for attribute, parameter in part._parameters.items():  # noqa: SLF001
+            if parameter is not None:
+                name = f"{prefix}.{attribute}"
+                places.setdefault(parameter, {}).setdefault((id(part), attribute), name)
+    return {
+        name: first
+        for first, *others in (list(names.values()) for names in places.values())
+        for name in others
+    }
+
+
 @final
 class LossGradient(nn.Module):
     r"""All gradients and metrics of one batch, from parameters that are arguments.
@@ -54,6 +69,7 @@ class LossGradient(nn.Module):
         for name, part in parts.items():
             self.add_module(name, part)
         self.__dict__["loss"] = loss  # not registered: its networks are among the parts
+        self._tied = _tied(self)
 
     def forward(self, entries: Entries, only: Only) -> dict[str, Tensor]:
         """The losses and metrics, ``[]`` each."""
@@ -77,6 +93,7 @@ class LossGradient(nn.Module):
 
         def total(parameters: Tensors) -> tuple[Tensor, dict[str, Tensor]]:
             given = {**parameters, **other}
+            given |= {name: given[first] for name, first in self._tied.items() if first in given}
             metrics = functional_call(self, given, (entries, only), tie_weights=False)
             return total_loss(metrics), metrics
 

@@ -28,6 +28,10 @@ NUMBERS = ("step", "mu_product")
 """What they keep once for a whole parameter; all else is one number for each element."""
 
 
+_ITS_OWN = ("params", "param_names", "capturable")
+"""Of an optimizer's group, what is not an option that all share."""
+
+
 @final
 class StackedOptimizer:
     """Steps stacked parameters; each agent's optimizer keeps its state, as views of the stacked.
@@ -112,11 +116,17 @@ class StackedOptimizer:
         """
         for parameter, members in self._members.items():
             members[i].grad = None if parameter.grad is None else parameter.grad[i]
+        self._tell(i)
+
+    def _tell(self, i: int) -> None:
+        """Lets an agent's optimizer have the options of the whole, such as the learning rate."""
         for own, group in zip(self._optimizers[i].param_groups, self.param_groups, strict=True):
-            own.update({k: v for k, v in group.items() if k not in ("params", "capturable")})
+            own.update({k: v for k, v in group.items() if k not in _ITS_OWN})
 
     def share(self) -> None:
-        """Lets every agent's optimizer see how far the step brought it."""
+        """Lets every agent's optimizer see how far the step brought it, and by which options."""
+        for i in range(len(self._optimizers)):
+            self._tell(i)
         if len(self._numbers) < len(self._optimizer.state):  # some had their first step
             self._share()
         pairs = [pair for numbers in self._numbers.values() for pair in numbers]
@@ -159,10 +169,15 @@ class StackedOptimizer:
                 own.state[member] = {key: value[i] for key, value in parts.items()}
 
 
+def _number(value: object) -> object:
+    """A tensor of one element, such as a learning rate, by its value."""
+    return value.item() if isinstance(value, Tensor) and value.numel() == 1 else value
+
+
 def _options(optimizer: torch.optim.Optimizer) -> list[dict[str, object]]:
     return [
         {
-            **{key: value for key, value in group.items() if key != "params"},
+            **{key: _number(value) for key, value in group.items() if key != "params"},
             "params": [tuple(p.shape) for p in group["params"]],
         }
         for group in optimizer.param_groups

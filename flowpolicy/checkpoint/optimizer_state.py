@@ -82,7 +82,10 @@ def state_to_optimizer(
                     )
             if entry:
                 state[index] = entry
-        hyper = {key: _restored(value) for key, value in saved["hyperparameters"].items()}
+        hyper = {
+            key: _restored(value, like=parameters.get(key))
+            for key, value in saved["hyperparameters"].items()
+        }
         param_groups.append(hyper | {"params": group["params"], "param_names": names})
     if by_name:
         raise CheckpointError(f"{origin}: the optimizer has no parameter {next(iter(by_name))!r}")
@@ -124,8 +127,9 @@ def _plain(key: str, value: Any) -> Any:
     )
 
 
-def _restored(value: Any) -> Any:
+def _restored(value: Any, like: Any = None) -> Any:
     if isinstance(value, dict):
-        return torch.tensor(value["tensor"], dtype=getattr(torch, value["dtype"]))
+        device = like.device if isinstance(like, Tensor) else None
+        return torch.tensor(value["tensor"], dtype=getattr(torch, value["dtype"]), device=device)
     # Tuples come back from JSON as lists; torch keeps Adam's betas as a tuple.
     return tuple(_restored(item) for item in value) if isinstance(value, list) else value

@@ -141,10 +141,10 @@ class SumLoss(LossModule):
             loss.set_keys(**kwargs)
 
     def target_networks(self) -> list[TargetNetwork]:
-        """The target networks that the losses read, each once."""
-        return list(
-            dict.fromkeys(target for loss in self.losses for target in loss.target_networks())
-        )
+        """The target networks that the losses read or the policy holds, each once."""
+        read = [target for loss in self.losses for target in loss.target_networks()]
+        held = [m for m in self.actor_network.modules() if isinstance(m, TargetNetwork)]
+        return list(dict.fromkeys([*read, *held]))
 
     def trained(self) -> Iterator[tuple[str, nn.Module]]:
         """The networks that the losses train, with their roles."""

@@ -77,6 +77,25 @@ def test_a_compiled_stack_is_an_eager_one() -> None:
         assert_as_alone(stack, twins, range(1, 3))
 
 
+def test_tied_parameters_have_one_gradient() -> None:
+    def tied() -> fp.Agent:
+        torch.manual_seed(0)
+        field = fp.VelocityField(3, 2, hidden=(16, 16, 16))
+        field.net[4].weight = field.net[2].weight
+        return fp.Agent(fp.EulerSampler(field), [fp.FlowMatchingLoss(field)]).double()
+
+    alone, compiled, stacked = tied(), tied(), tied()
+    batch = alone.with_noise(batches_for(alone, 0)[0])
+    alone.backward(batch)
+    compiled.compile(backend="eager").backward(batch)
+    fp.AgentStack([stacked]).update(batch.unsqueeze(0))
+    alone.update(batch)
+    compiled.update(batch)
+    for agent in (compiled, stacked):
+        for name, value in alone.state_dict().items():
+            assert_close(agent.state_dict()[name], value, rtol=1e-9, atol=1e-10)
+
+
 def test_what_one_agent_is_given_reaches_no_other() -> None:
     """Bit for bit: the others' numbers are the same whatever one of them learns from."""
     agents = members("fql")
@@ -150,6 +169,28 @@ def test_a_state_loaded_into_a_stacked_agent_is_where_it_goes_on() -> None:
 def test_agents_that_cannot_share_a_program_are_refused(agents, message) -> None:
     with pytest.raises(fp.ConfigError, match=message):
         fp.AgentStack(agents())
+
+
+def test_learning_rates_in_tensors_are_compared_by_value() -> None:
+    agents = [small("flow_bc") for _ in range(2)]
+    for agent, lr in zip(agents, (1e-2, 1e-5), strict=True):
+        agent.optimizer.param_groups[0]["lr"] = torch.tensor(lr)
+    with pytest.raises(fp.ConfigError, match="optimizers of agents 0 and 1 differ in"):
+        fp.AgentStack(agents)
+
+
+def test_a_schedule_of_the_whole_is_each_agents() -> None:
+    agents = [small("flow_bc") for _ in range(2)]
+    stack = fp.AgentStack(agents)
+    schedule = torch.optim.lr_scheduler.ExponentialLR(stack.optimizer.whole, gamma=0.5)
+    before = agents[1].optimizer.param_groups[0]["lr"]
+    for _ in range(2):
+        stack.update(torch.stack([batch_for(agents[0])] * 2))
+        schedule.step()
+    stack.update(torch.stack([batch_for(agents[0])] * 2))
+    assert agents[1].optimizer.param_groups[0]["lr"] == before / 4
+    alone = copy.deepcopy(agents[1])
+    assert alone.optimizer.param_groups[0]["param_names"]
 
 
 def test_agents_of_other_step_counts_are_refused() -> None:

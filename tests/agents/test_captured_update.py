@@ -12,7 +12,7 @@ from torch.testing import assert_close
 
 import flowpolicy as fp
 from tests.agents.recipes import small
-from tests.contracts.factories import transitions
+from tests.contracts.factories import ACT, HIDDEN, OBS, transitions
 
 DATA = transitions(64)
 
@@ -99,6 +99,23 @@ def test_what_a_graph_holds_is_compared(change) -> None:
     assert update._held() == held
     change(agent)
     assert update._held() != held
+
+
+def test_the_turn_of_what_waits_is_held() -> None:
+    agent = small("rebrac", delay=2)
+    update = fp.CapturedUpdate(agent, partial(rows, generator(), 8), updates=2)
+    update()
+    held = update._held()
+    agent.update(rows(generator(), 8))
+    assert update._held() != held
+
+
+def test_a_target_that_only_the_policy_asks_is_waited_for() -> None:
+    field = fp.VelocityField(OBS, ACT, HIDDEN)
+    slow = fp.EulerSampler(fp.TargetNetwork(field, every=10), steps=2)
+    agent = fp.Agent(policy=slow, losses=[fp.FlowMatchingLoss(field)])
+    with pytest.raises(fp.ConfigError, match="updates=1 must be a multiple of 10"):
+        fp.CapturedUpdate(agent, partial(rows, generator(), 8))
 
 
 def test_what_cannot_be_recorded_is_refused() -> None:

@@ -99,6 +99,17 @@ def test_a_delayed_target_waits_in_a_trainer_too() -> None:
         assert same(before, parameters(agent.targets["critic"])) == (update % 2 == 1)
 
 
+def test_a_target_that_only_the_policy_asks_moves_in_a_trainer_too() -> None:
+    field = fp.VelocityField(OBS, ACT, HIDDEN)
+    slow = fp.TargetNetwork(field, tau=1.0)
+    agent = fp.Agent(policy=fp.EulerSampler(slow, 2), losses=[fp.FlowMatchingLoss(field)])
+    with torch.no_grad():
+        for parameter in field.parameters():
+            parameter.add_(0.1)
+    fp.PolyakUpdater(agent.loss).step()
+    assert same(parameters(slow), parameters(field))
+
+
 @pytest.mark.parametrize("name", ["dgp", "targets"])
 def test_an_unknown_loss_is_refused(name) -> None:
     with pytest.raises(fp.ConfigError, match=f"unknown loss in every '{name}'"):
