@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
-from typing import ClassVar, Literal, cast
+from typing import Any, ClassVar, Literal, cast
 
 import torch
 from tensordict import NestedKey, TensorDict, TensorDictBase
@@ -16,6 +16,7 @@ from torchrl.objectives import LossModule
 from flowpolicy.errors import ConfigError, require_not_negative
 from flowpolicy.modules.drawing import with_draws
 from flowpolicy.modules.evaluated_batch import EvaluatedBatch
+from flowpolicy.modules.extra_tensors import load_tensors, save_tensors
 from flowpolicy.modules.frozen import frozen, is_frozen, unfrozen
 from flowpolicy.modules.keys import BatchKeys
 from flowpolicy.modules.learned_coefficient import LearnedCoefficient
@@ -39,8 +40,9 @@ class Loss(LossModule):
     never written.
 
     An implementation gives ``network``, ``per_sample`` and, where it needs them, ``draws`` and
-    ``reads``. Moving or saving a single loss concerns the network that it trains and no other;
-    ``Agent`` does it for all.
+    ``reads``. Moving a single loss concerns the network that it trains and no other; its state dict
+    holds that network and the target networks that it reads, so that a ``Trainer`` resumes with
+    them. ``Agent`` does both for all.
 
     Where the batch has an entry ``valid``, losses of the data's action count the other rows as zero
     (their chunks would leave the trajectory), in a mean over all rows as in QAM's code.
@@ -148,10 +150,9 @@ class Loss(LossModule):
             coefficient = self.learned_coefficient()
             per_sample = coefficient.detach() * per_sample
             metrics = {**metrics, "coefficient": coefficient}
-        weights = self._maybe_get_priority_weight(evaluated.batch)
-        if weights is not None:
-            weights = weights.reshape(per_sample.shape)
-        reduced = self._reduced(per_sample, evaluated.batch, weights)
+        reduced = self._reduced(
+            per_sample, evaluated.batch, self._priority_weights(evaluated, per_sample)
+        )
         return {
             f"loss_{self.name}": self.coefficient * reduced,
             **{f"{self.name}_{key}": value.detach() for key, value in metrics.items()},
@@ -184,12 +185,16 @@ class Loss(LossModule):
         rows = mean_over_ranks(rows).clamp_min(torch.finfo(rows.dtype).tiny)
         return cast("Tensor", total / rows)
 
+    def _priority_weights(self, evaluated: EvaluatedBatch, per_sample: Tensor) -> Tensor | None:
+        # Not _maybe_get_priority_weight: it cannot look for a nested key.
+        if self.use_prioritized_weights not in (True, "auto"):
+            return None
+        weights: Tensor | None = evaluated.batch.get(self.tensor_keys.priority_weight, None)
+        return None if weights is None else weights.reshape(per_sample.shape)
+
     def _without_invalid(self, evaluated: EvaluatedBatch, per_sample: Tensor) -> Tensor:
-        key = self.tensor_keys.valid
-        if evaluated.batch.get(key, None) is None:
-            return per_sample
-        valid = evaluated.read(type(self).__name__, key, 1)
-        return torch.where(valid.bool(), per_sample, 0.0)
+        valid = evaluated.valid(type(self).__name__)
+        return per_sample if valid is None else torch.where(valid, per_sample, 0.0)
 
     def _refuse_padding(self, batch: TensorDictBase) -> None:
         for key in self._loss_mask_keys():
@@ -217,6 +222,39 @@ class Loss(LossModule):
         """The target networks that it reads, also within samplers and actors, each once."""
         parts = [part for _, network in self.frozen_networks() for part in network.modules()]
         return list(dict.fromkeys(part for part in parts if isinstance(part, TargetNetwork)))
+
+    def _target_tensors(self, prefix: str) -> dict[str, Tensor]:
+        """Those of the target networks, by their names in the state dict."""
+        tensors: dict[str, Tensor] = {}
+        for i, target in enumerate(self.target_networks()):
+            tensors |= target.state_dict(prefix=f"{prefix}target_networks.{i}.", keep_vars=True)
+        return tensors
+
+    def _save_to_state_dict(
+        self,
+        destination: dict[str, Any],
+        prefix: str,
+        keep_vars: bool,  # noqa: FBT001
+    ) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        save_tensors(self._target_tensors(prefix), destination, keep_vars=keep_vars)
+
+    def _load_from_state_dict(  # noqa: PLR0917  (torch's signature)
+        self,
+        state_dict: Mapping[str, Tensor],
+        prefix: str,
+        local_metadata: Mapping[str, Any],
+        strict: bool,  # noqa: FBT001
+        missing_keys: list[str],
+        unexpected_keys: list[str],
+        error_msgs: list[str],
+    ) -> None:
+        tensors = self._target_tensors(prefix)
+        own = {key: value for key, value in state_dict.items() if key not in tensors}
+        super()._load_from_state_dict(
+            own, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
+        )
+        load_tensors(tensors, state_dict, missing_keys, error_msgs)
 
     def reset_parameters_recursive(self) -> None:
         """Initialise the trained network anew, layer by layer, by TorchRL's convention."""

@@ -98,7 +98,8 @@ class SpreadLoss(CoefficientLoss):
         distill = cast("DistillLoss", self.constrained)
         error, _ = distill.per_sample(evaluated)
         cloned = evaluated.policy_action(distill.teacher).detach()
-        variance = batch_mean(squared_error(cloned, evaluated.action(distill.teacher))) / 2
+        distance = squared_error(cloned, evaluated.action(distill.teacher))
+        variance = self._mean_of_valid(evaluated, distance) / 2
         # Data without any spread would ask for an infinite alpha at once.
         limit = self.share * variance.clamp_min(torch.finfo(variance.dtype).eps)
         excess = error.detach() / limit
@@ -107,6 +108,15 @@ class SpreadLoss(CoefficientLoss):
         held = (alpha.detach() >= self.largest) & (mean > 1)
         loss = torch.where(held, 0.0, log_dual(alpha, excess))
         return loss, {"slack": 1 - mean, "variance": variance}
+
+    def _mean_of_valid(self, evaluated: EvaluatedBatch, values: Tensor) -> Tensor:
+        """The mean over the rows whose action is one: a chunk may leave its trajectory."""
+        valid = evaluated.valid(type(self).__name__)
+        if valid is None:
+            return batch_mean(values)
+        share = batch_mean(valid.to(values.dtype))
+        total = batch_mean(torch.where(valid, values, 0.0))
+        return total / share.clamp_min(torch.finfo(values.dtype).tiny)
 
     def extra_repr(self) -> str:
         """The share, and what every loss says."""

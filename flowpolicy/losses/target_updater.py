@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, final
 
 from torchrl.objectives import TargetNetUpdater
@@ -19,7 +20,8 @@ class PolyakUpdater(TargetNetUpdater):
 
     ``tau`` and ``every`` are each target network's own. ``Agent.update`` does this by itself; this
     object is for a ``Trainer``: register it on the stage ``post_optim`` for one update of the
-    targets per optimizer step.
+    targets per optimizer step, and with ``register_module`` for the count of steps, which ``every``
+    asks about. The targets themselves are in the state dict of the loss.
 
     Args:
         loss_module: an agent's loss, or a single one.
@@ -54,6 +56,14 @@ class PolyakUpdater(TargetNetUpdater):
         for target in self.targets:
             if self.steps % target.every == 0:
                 target.update()
+
+    def state_dict(self) -> dict[str, int]:
+        """The number of steps, for ``trainer.register_module``; the loss's holds the targets."""
+        return {"steps": self.steps}
+
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        """Continue counting from a saved state."""
+        self.steps = state["steps"]
 
     def __repr__(self) -> str:
         return f"PolyakUpdater(targets={len(self.targets)})"

@@ -114,6 +114,12 @@ class EvaluatedBatch:
         network = unfrozen(network)
         return self.read(type(network).__name__, self.keys.action, network.act_dim)
 
+    def valid(self, owner: str) -> Tensor | None:
+        """Which rows hold an action that was played, ``[*B, 1]``; ``None`` where all do."""
+        if self.batch.get(self.keys.valid, None) is None:
+            return None
+        return self.read(owner, self.keys.valid, 1).bool()
+
     def noise(self, key: NestedKey, actor: Actor) -> Tensor:
         """The noise under ``key`` that ``actor`` needs; empty where it needs none."""
         if not actor.is_random:

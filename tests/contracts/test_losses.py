@@ -152,6 +152,9 @@ def test_priority_weights_count_rows(cls, variant) -> None:
     batch["priority_weight"] = weights
     expected = (per_sample.flatten() * weights).sum() / weights.sum()  # as in TorchRL's own losses
     assert_close(value_of(loss, batch), expected)
+    batch["collector", "weight"] = batch.pop("priority_weight")
+    loss.set_keys(priority_weight=("collector", "weight"))
+    assert_close(value_of(loss, batch), expected)
 
 
 # -- keys --------------------------------------------------------------------------------------
@@ -280,18 +283,23 @@ def test_copies_give_the_same_numbers(cls, variant) -> None:
 
 
 @each_loss
-def test_the_state_dict_holds_the_network_and_the_coefficient(cls, variant) -> None:
+def test_the_state_dict_holds_the_network_the_targets_and_the_coefficient(cls, variant) -> None:
     loss, _, _ = made(cls, variant, coefficient=2.5)
     fresh, _, _ = made(cls, variant)
+    ours, theirs = (
+        [*each.parameters(), *(p for t in each.target_networks() for p in t.parameters())]
+        for each in (fresh, loss)
+    )
     with torch.no_grad():
-        for parameter in fresh.parameters():
+        for parameter in ours:
             parameter.zero_()
     fresh.load_state_dict(loss.state_dict())
     assert float(fresh.coefficient) == 2.5
-    for ours, theirs in zip(fresh.parameters(), loss.parameters(), strict=True):
-        assert torch.equal(ours, theirs)
+    for our, their in zip(ours, theirs, strict=True):
+        assert torch.equal(our, their)
     parameters = dict(loss.named_parameters())
-    buffers = set(loss.state_dict()) - set(parameters)
+    state = {key for key in loss.state_dict() if not key.startswith("target_networks.")}
+    buffers = state - set(parameters)
     assert "coefficient" in buffers
     assert buffers <= {"coefficient", "temperature", "weight.temperature"}
 

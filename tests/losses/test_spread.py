@@ -46,6 +46,17 @@ def test_the_slack_is_what_is_left_of_the_share() -> None:
     assert_close(out["distill_dual_slack"], expected)
 
 
+def test_rows_without_an_action_of_their_own_do_not_count_in_the_variance() -> None:
+    loss = spread_loss(Parts())
+    batch = with_noise(transitions(8), loss.draws())
+    alone = loss(batch[:5])["distill_dual_variance"]
+    batch["valid"] = torch.arange(8).unsqueeze(-1) < 5
+    batch["action"][5:] = 1.0
+    assert_close(loss(batch)["distill_dual_variance"], alone)
+    batch["valid"][:] = False
+    assert loss(batch)["loss_distill_dual"].isfinite()
+
+
 @pytest.mark.parametrize("start", [1e-3, 1.0, 100.0])
 @pytest.mark.parametrize(("share", "grows"), [(1e-4, True), (100.0, False)])
 def test_every_step_is_a_factor_whatever_the_coefficient(start, share, grows) -> None:

@@ -161,9 +161,9 @@ MUTANTS = (
     ),
     Mutant(
         "a weight is reported, not applied",
-        "losses/flow_matching.py",
-        'return weight * error, {"weight": weight.mean()}',
-        'return error, {"weight": weight.mean()}',
+        "losses/weighted_loss.py",
+        'return weight * per_sample, {"weight": weight.mean()}',
+        'return per_sample, {"weight": weight.mean()}',
         CLOSED_FORMS,
     ),
     Mutant(
@@ -204,8 +204,8 @@ MUTANTS = (
     Mutant(
         "rows whose chunk leaves the trajectory are the ones that count",
         "losses/base.py",
-        "torch.where(valid.bool(), per_sample, 0.0)",
-        "torch.where(valid.bool(), 0.0, per_sample)",
+        "torch.where(valid, per_sample, 0.0)",
+        "torch.where(valid, 0.0, per_sample)",
         "tests/losses/test_valid_rows.py",
     ),
     Mutant(

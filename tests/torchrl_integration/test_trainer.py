@@ -123,6 +123,28 @@ def test_a_trainer_does_what_update_does(make_stepper):
         torch.testing.assert_close(value, other.state_dict()[name], msg=name)
 
 
+@RECIPES
+def test_a_trainers_state_holds_the_targets(recipe):
+    agents = [make_agent(recipe) for _ in range(2)]
+    trainers = [make_trainer(each.loss, each.optimizer, each.policy) for each in agents]
+    if agents[0].targets:
+        for trainer in trainers:
+            updater = fp.PolyakUpdater(trainer.loss_module)
+            trainer.register_module("targets", updater)
+    with torch.no_grad():
+        for number, parameter in enumerate(agents[0].parameters(), start=1):
+            parameter.fill_(1 / number)
+    if agents[0].targets:
+        trainers[0]._modules["targets"].steps = 7
+    trainers[1].load_state_dict(deepcopy(trainers[0].state_dict()))
+    saved = agents[0].state_dict()
+    for name, value in agents[1].state_dict().items():
+        if name.startswith(("networks.", "targets.")):
+            assert torch.equal(value, saved[name]), name
+    if agents[0].targets:
+        assert trainers[1]._modules["targets"].steps == 7
+
+
 def test_a_trainer_trains_with_a_single_loss():
     field = fp.VelocityField(OBS_DIM, ACT_DIM, hidden=(16,))
     loss = fp.FlowMatchingLoss(field)
