@@ -80,6 +80,7 @@ class Checkpoints:
             raise CheckpointError(f"keep must be at least 1 checkpoint, got {keep}")
         self.root = Path(root)
         self.keep = keep
+        self._beside: set[int] = set()
 
     def steps(self) -> list[int]:
         """The steps of the checkpoints that exist, oldest first."""
@@ -102,11 +103,13 @@ class Checkpoints:
         online: Mapping[str, Tensor] | None = None,
         extras: Mapping[str, Stateful] | None = None,
         data: Mapping[str, Any] | None = None,
+        beside: bool = False,
     ) -> Path:
         """Writes the checkpoint of ``agent.step``, points ``last`` at it, and drops old ones.
 
-        The arguments are those of :func:`agent_to_files`. A kill at any moment leaves the earlier
-        checkpoints as they were.
+        The arguments are those of :func:`agent_to_files`, and ``beside``: such a checkpoint takes
+        no place of those that are kept, and goes as soon as it is neither the newest nor the best.
+        A kill at any moment leaves the earlier checkpoints as they were.
 
         Raises:
             CheckpointError: A weight is not finite, or the step was saved before.
@@ -122,6 +125,8 @@ class Checkpoints:
         )
         path = write_directory(self.path(agent.step), files)
         self._link(LAST, path)
+        if beside:
+            self._beside.add(agent.step)
         self._drop_old()
         return path
 
@@ -231,8 +236,10 @@ class Checkpoints:
 
     def _drop_old(self) -> None:
         if self.keep is not None:
-            best = self.best
-            self._drop(step for step in self.steps()[: -self.keep] if step != best)
+            steps = self.steps()
+            in_turn = [step for step in steps if step not in self._beside]
+            kept = {*in_turn[-self.keep :], steps[-1], self.best}
+            self._drop(step for step in steps if step not in kept)
 
     def _drop(self, steps: Iterable[int]) -> None:
         for step in steps:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from flowpolicy.agents import recipe_options
+from flowpolicy.agents.registry import NAMED_OPTIONS
 from flowpolicy.checkpoint.device import parse_device
 from flowpolicy.errors import ConfigError, unknown_name
 from flowpolicy.evaluate import protocol
@@ -130,7 +131,7 @@ class TrainConfig:
 
     def _normalise(self) -> None:
         """What JSON gives back and a path become what a round trip compares equal to."""
-        options = {k: tuple(v) if isinstance(v, list) else v for k, v in self.options.items()}
+        options = {k: _named(k, v) for k, v in self.options.items()}
         object.__setattr__(self, "options", options)
         object.__setattr__(self, "eval_actors", tuple(self.eval_actors))
         if self.data_root is not None:
@@ -253,6 +254,23 @@ _LEAST = {
 _TEXTS = ("agent", "env", "device", "protocol", "online_protocol", "compile")
 _FLAGS = ("normalize_observations", "eval_at_start", "keep_best", "tensorboard")
 _COMPILE = ("auto", "on", "off")
+
+
+def _named(option: str, value: Any) -> Any:
+    """An option as JSON can hold it: an object by its name, a list as a tuple."""
+    if isinstance(value, list):
+        return tuple(value)
+    if value is None or isinstance(value, bool | int | float | str | tuple):
+        return value
+    names = NAMED_OPTIONS.get(option, {})
+    for name, known in names.items():
+        if value is known or value == known:
+            return name
+    told = f", or one of the objects {', '.join(names)}" if names else ""
+    raise ConfigError(
+        f"{option} must be a number, a text or a list of them{told}, got {value!r}; a run could "
+        "not be resumed with it"
+    )
 
 
 def _is_whole(value: object) -> bool:

@@ -288,15 +288,15 @@ class Run:
             self.progress.show({key: result.mean_return if rate is None else rate})
         steps = {*self.checkpoints.steps(), here.step}
         if config.keep_best and here.step and self.best_of(steps) == here.step:
-            self.save()
+            self.save(beside=True)
             self.checkpoints.mark_best(here.step)
 
     def best_of(self, steps: Collection[int]) -> int | None:
         """Which of these steps had the best evaluation."""
         return best_step(self.folder.read_evaluations(), self.config.eval_actors[0], steps)
 
-    def save(self) -> None:
-        """Writes a checkpoint unless this step has one."""
+    def save(self, *, beside: bool = False) -> None:
+        """Writes a checkpoint unless this step has one; ``beside`` those that are kept in turn."""
         if not self.leads or self.agent.step in self.checkpoints.steps():
             return
         self.checkpoints.save(
@@ -306,6 +306,7 @@ class Run:
             preprocessing=self.preprocessing,
             online=self.phase.state(),
             data=self.dataset.info.to_dict(),
+            beside=beside,
         )
         self.tensorboard.flush()
 

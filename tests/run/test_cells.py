@@ -54,6 +54,7 @@ def test_a_finished_cell_is_left_alone_and_a_stopped_one_goes_on(tmp_path):
     assert (cell / "versions.json").stat().st_mtime_ns == begun
     assert state_of(cell) == "finished"
     run_cell(QUICK, cell, progress=False)
+    run_cell(QUICK.replace(data_root=str(tmp_path)), cell, progress=False)  # moved, not changed
     with pytest.raises(ConfigError, match="was run with batch_size 16, now it is 8; choose"):
         run_cell(QUICK.replace(batch_size=8), cell, progress=False)
 

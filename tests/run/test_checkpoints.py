@@ -287,6 +287,20 @@ def test_only_the_newest_stay_and_last_points_at_one(tmp_path):
     assert (tmp_path / "last").readlink() == Path("step_00000004")
 
 
+@pytest.mark.parametrize("keep", [1, 2])
+def test_one_beside_those_in_turn_pushes_none_of_them_out(tmp_path, keep):
+    checkpoints = save_steps(tmp_path, [10, 20], keep=keep)
+    for step in (23, 26, 29):
+        agent = tiny_agent(step)
+        agent.step = step
+        checkpoints.save(agent, beside=True)
+        checkpoints.mark_best(step)
+    assert checkpoints.steps() == [10, 20, 29][2 - keep :]
+    agent.step = 30
+    checkpoints.save(agent)
+    assert checkpoints.steps() == [20, 29, 30][2 - keep :]
+
+
 def test_the_best_stays_until_there_is_a_better_one(tmp_path):
     checkpoints = save_steps(tmp_path, [1, 2, 3], keep=2)
     assert checkpoints.best is None

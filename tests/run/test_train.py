@@ -23,6 +23,7 @@ from flowpolicy.checkpoint import Checkpoints, DeployedPolicy, load_policy
 from flowpolicy.data import Dataset, DatasetInfo, transforms
 from flowpolicy.errors import ConfigError, FlowPolicyError
 from flowpolicy.evaluate import evaluate, wilson_interval
+from flowpolicy.functional import min_value
 from flowpolicy.run_folder import RunFolder
 from flowpolicy.train import (
     DivergedError,
@@ -476,6 +477,8 @@ def test_configuration_survives_json():
         ({"options": {"lr": 0.0}}, "lr must be above 0, got 0.0"),
         ({"options": {"lr": float("inf")}}, "lr must be finite, got inf"),
         ({"options": {"lr": "fast"}}, "lr must be a number, got 'fast'"),
+        ({"options": {"aggregation": len}}, "aggregation must be .* objects first, mean, min"),
+        ({"options": {"alpha": len}}, "alpha must be a number, a text or a list of them, got <"),
         ({"options": [1]}, r"options must be a table of options, got \[1\]"),
         ({"device": "gpu"}, "unknown device 'gpu'; devices are called cpu, cuda, cuda:0"),
         ({"device": 3}, "device must be a text, got 3"),
@@ -622,3 +625,9 @@ def test_inside_an_evaluation_a_signal_acts_at_once():
     with StopRequest() as stop, pytest.raises(Stopped) as stopped, stop.interruptible():
         signal.raise_signal(signal.SIGTERM)
     assert stopped.value.exit_code == 143
+
+
+def test_objects_among_the_options_become_their_names():
+    config = TINY.replace(options={**TINY.options, "aggregation": min_value})
+    assert config.options["aggregation"] == "min"
+    assert TrainConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
