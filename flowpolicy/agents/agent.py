@@ -123,6 +123,11 @@ class Agent(nn.Module):
         owned = nn.ModuleList([self.networks, self.targets])
         self.loose = LooseBuffers(roots, owned)
         self.optimizer = optimizer(list(self.trained_parameters()))
+        if isinstance(self.optimizer, torch.optim.LBFGS):
+            raise ConfigError(
+                "Agent: LBFGS evaluates the losses several times in a step, which an agent does "
+                "once. Use another optimizer, such as Adam."
+            )
         self.clip_norm = (
             None if clip_norm is None else require_positive("Agent", "clip_norm", clip_norm)
         )
@@ -146,6 +151,9 @@ class Agent(nn.Module):
     ) -> Iterator[tuple[str, nn.Parameter]]:
         """The parameters that some loss trains, each once, with their names in the state dict.
 
+        One that requires no gradient is held as it is.
+
+
         Args:
             only: the losses to ask, by name; all where ``None``.
         """
@@ -153,7 +161,7 @@ class Agent(nn.Module):
             id(parameter) for loss in self.loss.due(only) for parameter in loss.network.parameters()
         }
         for name, parameter in self.networks.named_parameters(prefix="networks"):
-            if id(parameter) in trained:
+            if id(parameter) in trained and parameter.requires_grad:
                 yield name, parameter
 
     def update(self, batch: TensorDictBase) -> TensorDictBase:
@@ -373,6 +381,25 @@ class Agent(nn.Module):
         if noise is None:
             noise = self.policy.draw_noise(observation)
         return self.policy.act(observation, noise)
+
+    def load_state_dict(
+        self,
+        state_dict: Mapping[str, Any],
+        strict: bool = True,  # noqa: FBT001, FBT002  (torch's signature)
+        assign: bool = False,  # noqa: FBT001, FBT002
+    ) -> Any:
+        """Copies a state into the agent's tensors.
+
+        Raises:
+            ConfigError: ``assign=True``, which would put other tensors in the place of those that
+                the optimizer moves.
+        """
+        if assign:
+            raise ConfigError(
+                "Agent.load_state_dict: assign=True would put other tensors in the place of those "
+                "that the optimizer moves. Leave it out: values are copied."
+            )
+        return super().load_state_dict(state_dict, strict)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], *args: bool, **kwargs: bool) -> Agent:
         super()._apply(fn, *args, **kwargs)  # type: ignore[no-untyped-call]

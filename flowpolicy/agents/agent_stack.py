@@ -76,6 +76,7 @@ class AgentStack:
         self._gradient = first.loss_gradient()
         self._run: Gradient = self._gradient.of_each
         self.replays_graphs = False
+        self._reached: dict[tuple[str, ...] | None, list[str]] = {}
         names = [list(agent.tensors_read()) for agent in agents]
         trained = dict(first.trained_parameters())
         self._tensors = {
@@ -173,7 +174,10 @@ class AgentStack:
             Every loss and metric, detached, of batch size ``[S]``.
         """
         self.optimizer.zero_grad()
-        names = [name for name, _ in self.agents[0].trained_parameters(only)]
+        if only not in self._reached:
+            parameters = dict(self.agents[0].trained_parameters(only))
+            self._reached[only] = self._gradient.reached(parameters, batch[0], only)
+        names = self._reached[only]
         trained = {name: self._tensors[name].detach() for name in names}
         other = {name: t.detach() for name, t in self._tensors.items() if name not in trained}
         with self._gradient.refusing(lambda: batch[0], only):

@@ -73,7 +73,9 @@ class CompiledBackward:
         if self._program is None:
             self._program = compiled_gradient(self.gradient.of, **self.compiling)
         if only not in self._parameters:
-            self._parameters[only] = dict(self.trained(only))
+            candidates = dict(self.trained(only))
+            names = self.gradient.reached(candidates, batch, only)
+            self._parameters[only] = {name: candidates[name] for name in names}
         parameters = self._parameters[only]
         trained = {name: parameter.detach() for name, parameter in parameters.items()}
         with self.gradient.refusing(lambda: batch, only):

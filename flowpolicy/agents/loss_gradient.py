@@ -112,6 +112,22 @@ class LossGradient(nn.Module):
         gradients, metrics = vmap(one)(dict(trained), dict(other), dict(entries))
         return gradients, metrics
 
+    def reached(
+        self, parameters: Mapping[str, Tensor], batch: TensorDictBase, only: Only
+    ) -> list[str]:
+        """The names of those that gradient reaches; an optimizer leaves the others alone.
+
+        Args:
+            parameters: of the modules, by name.
+            batch: of one agent, with every draw.
+            only: the losses that count; all where ``None``.
+        """
+        with torch.enable_grad():
+            total = total_loss(self.loss(batch, only))
+            gradients = torch.autograd.grad(total, list(parameters.values()), allow_unused=True)
+        found = zip(parameters, gradients, strict=True)
+        return [name for name, gradient in found if gradient is not None]
+
     @contextmanager
     def refusing(self, batch: Callable[[], TensorDictBase], only: Only) -> Iterator[None]:
         """Where the compiler gives up, lets a batch that the losses refuse say why itself.

@@ -82,7 +82,8 @@ def owned_targets(
         if role is None:
             raise ConfigError(
                 f"Agent: a TargetNetwork follows a {type(target.source).__name__} that no loss "
-                "trains. Build it from the network that is passed to the loss."
+                "trains. Build it from the network that is passed to the loss; where networks "
+                "share a part, name each: Agent(..., networks={'critic': critic})."
             )
         if role in owned:
             raise ConfigError(

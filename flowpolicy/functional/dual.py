@@ -28,7 +28,7 @@ def dual(coefficient: Tensor, constrained: Tensor, limit: float) -> Tensor:
     return coefficient * (limit - constrained.detach())
 
 
-def log_dual(coefficient: Tensor, constrained: Tensor) -> Tensor:
+def log_dual(log_coefficient: Tensor, constrained: Tensor) -> Tensor:
     r"""A dual whose steps change the coefficient by a factor, for the limit 1.
 
     .. math:: \log(c)\ \mathrm{sg}[1 - \ell]
@@ -37,7 +37,7 @@ def log_dual(coefficient: Tensor, constrained: Tensor) -> Tensor:
     coefficient.
 
     Args:
-        coefficient: ``c``, ``[]``, above 0.
+        log_coefficient: ``log c``, ``[]``.
         constrained: ``[*B, 1]``, detached here; its mean shall not exceed 1.
 
     Returns:
@@ -45,7 +45,7 @@ def log_dual(coefficient: Tensor, constrained: Tensor) -> Tensor:
 
     Example:
         >>> import torch
-        >>> log_dual(torch.tensor(1.0).exp(), torch.tensor([[3.0]]))
+        >>> log_dual(torch.tensor(1.0), torch.tensor([[3.0]]))
         tensor([[-2.]])
     """
-    return coefficient.log() * (1 - constrained.detach())
+    return log_coefficient * (1 - constrained.detach())

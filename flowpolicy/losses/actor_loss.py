@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from tensordict import NestedKey
 from torch import nn
 
+from flowpolicy.errors import ConfigError
 from flowpolicy.losses.base import Loss, Reduction
 from flowpolicy.modules.actor import Actor
 from flowpolicy.modules.learned_coefficient import LearnedCoefficient
@@ -43,6 +44,11 @@ class ActorLoss(Loss):
         super().__init__(name, coefficient=coefficient, reduction=reduction)
         require_actor(type(self).__name__, "actor", actor)
         self.actor_network = actor.trained
+        if not any(parameter.requires_grad for parameter in self.actor_network.parameters()):
+            raise ConfigError(
+                f"{type(self).__name__}: no parameter of {actor.name} requires gradient, so "
+                "nothing would be trained. Pass the actor itself, not its TargetNetwork."
+            )
         self._actor = (actor,)  # in a tuple: asked, not registered as a submodule
 
     @property

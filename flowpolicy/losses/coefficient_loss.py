@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import ClassVar
 
+import torch
 from tensordict import NestedKey
-from torch import nn
+from torch import Tensor, nn
 
-from flowpolicy.errors import ConfigError
+from flowpolicy.errors import ConfigError, require_positive
 from flowpolicy.losses.base import Loss, Reduction
 from flowpolicy.modules.frozen import unfrozen
 from flowpolicy.modules.keys import BatchKeys
@@ -22,6 +23,8 @@ class CoefficientLoss(Loss):
 
     Args:
         loss: the constrained loss, built with ``coefficient=LearnedCoefficient(...)``.
+        largest: of the learned coefficient, above 0: where the constraint cannot be met, it would
+            grow without end.
         coefficient: a factor on this loss, which is the speed of the update.
         reduction: over the batch.
         name: reported as ``loss_<name>``; ``<loss.name>_dual`` where ``None``.
@@ -34,7 +37,13 @@ class CoefficientLoss(Loss):
     metrics: ClassVar[tuple[str, ...]] = ("slack",)
 
     def __init__(
-        self, loss: Loss, *, coefficient: float, reduction: Reduction, name: str | None
+        self,
+        loss: Loss,
+        *,
+        largest: float,
+        coefficient: float,
+        reduction: Reduction,
+        name: str | None,
     ) -> None:
         if not isinstance(loss, Loss) or loss.learned_coefficient is None:
             raise ConfigError(
@@ -46,10 +55,15 @@ class CoefficientLoss(Loss):
             coefficient=coefficient,
             reduction=reduction,
         )
+        self.largest = require_positive(type(self).__name__, "largest", largest)
         self.learned = unfrozen(loss.learned_coefficient)
         self.role = f"{loss.name}_coefficient"
         self.of_data_action = loss.of_data_action
         self._constrained = (loss,)  # in a tuple: evaluated, not registered as a submodule
+
+    def held(self, per_sample: Tensor, exceeds: Tensor) -> Tensor:
+        """Zero in place of what would make a coefficient grow that is the largest already."""
+        return torch.where((self.learned().detach() >= self.largest) & exceeds, 0.0, per_sample)
 
     @property
     def constrained(self) -> Loss:

@@ -23,20 +23,22 @@ class DualLoss(CoefficientLoss):
     The coefficient grows while the mean of the constrained loss is above the limit and shrinks
     while it is below. With the distillation loss, the limit is the error that a policy may have
     against its clone; with the entropy loss, whose value is minus the entropy, it is minus the
-    target entropy, and this is the temperature loss of SAC. Trains the coefficient. Reads what the
+    target entropy, and this is the temperature loss of SAC. At ``largest`` it grows no further,
+    should the limit be out of reach. Trains the coefficient. Reads what the
     constrained loss reads and asks no network a second time. Metric: ``<name>_slack``, the limit
     minus the mean.
 
     Args:
         loss: the constrained loss, built with ``coefficient=LearnedCoefficient(...)``.
         limit: what its mean shall not exceed.
+        largest: of the coefficient.
         coefficient: a factor on this loss, which is the speed of the dual update.
         reduction: over the batch.
         name: reported as ``loss_<name>``; ``<loss.name>_dual`` where ``None``.
 
     Raises:
-        ConfigError: a loss whose coefficient is not learned, a limit that is not finite, a negative
-            coefficient, or an unknown reduction.
+        ConfigError: a loss whose coefficient is not learned, a limit that is not finite, a bound
+            that is not a finite number above 0, a negative coefficient, or an unknown reduction.
 
     Example:
         >>> import torch
@@ -59,11 +61,14 @@ class DualLoss(CoefficientLoss):
         loss: Loss,
         limit: float,
         *,
+        largest: float = 1e6,
         coefficient: float = 1.0,
         reduction: Reduction = "mean",
         name: str | None = None,
     ) -> None:
-        super().__init__(loss, coefficient=coefficient, reduction=reduction, name=name)
+        super().__init__(
+            loss, largest=largest, coefficient=coefficient, reduction=reduction, name=name
+        )
         if not math.isfinite(limit):
             raise ConfigError(f"DualLoss: limit must be a finite number, got {limit!r}.")
         self.limit = limit
@@ -71,7 +76,8 @@ class DualLoss(CoefficientLoss):
     def per_sample(self, evaluated: EvaluatedBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """``[*B, 1]``."""
         value, _ = self.constrained.per_sample(evaluated)
-        return dual(self.learned(), value, self.limit), {"slack": self.limit - value.mean()}
+        loss = self.held(dual(self.learned(), value, self.limit), value.detach() > self.limit)
+        return loss, {"slack": self.limit - value.mean()}
 
     def extra_repr(self) -> str:
         """The limit, and what every loss says."""

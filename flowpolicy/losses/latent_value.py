@@ -8,14 +8,19 @@ from typing import ClassVar, final
 from tensordict import NestedKey
 from torch import Tensor, nn
 
-from flowpolicy.errors import ConfigError, require_sizes_match
+from flowpolicy.errors import require_sizes_match
 from flowpolicy.functional.temporal_difference import td_error
 from flowpolicy.losses.base import Loss, Reduction
 from flowpolicy.modules.actor import Actor
 from flowpolicy.modules.critic_ensemble import CriticEnsemble
 from flowpolicy.modules.evaluated_batch import Critic, EvaluatedBatch
-from flowpolicy.modules.frozen import frozen, unfrozen
-from flowpolicy.modules.parts import require_actor, require_critic, require_noise_like_action
+from flowpolicy.modules.frozen import frozen
+from flowpolicy.modules.parts import (
+    require_actor,
+    require_critic,
+    require_noise_like_action,
+    require_same_size,
+)
 from flowpolicy.paths.draws import Draw
 
 
@@ -81,11 +86,7 @@ class LatentValueLoss(Loss):
         require_sizes_match(
             "LatentValueLoss", latent_critic=latent_critic, critic=critic, flow=flow
         )
-        if latent_critic.size != unfrozen(critic).size:
-            raise ConfigError(
-                f"LatentValueLoss: member learns from member, but the latent critic has size "
-                f"{latent_critic.size} and the critic {unfrozen(critic).size}."
-            )
+        require_same_size("LatentValueLoss", latent_critic=latent_critic, critic=critic)
         require_noise_like_action("LatentValueLoss", "flow", flow)
         self.latent_critic = latent_critic
         self.critic = frozen(critic)

@@ -15,7 +15,12 @@ from flowpolicy.modules.drawing import noise_and_time
 from flowpolicy.modules.evaluated_batch import Critic, EvaluatedBatch
 from flowpolicy.modules.frozen import frozen
 from flowpolicy.modules.noisy_critic_ensemble import NoisyCriticEnsemble
-from flowpolicy.modules.parts import require_critic, require_function, require_noisy_critic
+from flowpolicy.modules.parts import (
+    require_critic,
+    require_function,
+    require_noisy_critic,
+    require_same_size,
+)
 from flowpolicy.paths.draws import Draw, Law
 from flowpolicy.paths.linear import LinearPath
 from flowpolicy.paths.path import Path
@@ -91,6 +96,7 @@ class NoisyValueLoss(Loss):
         require_noisy_critic("NoisyValueLoss", "critic", critic)
         require_critic("NoisyValueLoss", "target", target)
         require_sizes_match("NoisyValueLoss", critic=critic, target=target)
+        require_same_size("NoisyValueLoss", critic=critic, target=target)
         require_function("NoisyValueLoss", "error", error, "functional.td_error")
         self.critic = critic
         self.target = frozen(target)

@@ -74,14 +74,15 @@ class SpreadLoss(CoefficientLoss):
         reduction: Reduction = "mean",
         name: str | None = None,
     ) -> None:
-        super().__init__(loss, coefficient=coefficient, reduction=reduction, name=name)
+        super().__init__(
+            loss, largest=largest, coefficient=coefficient, reduction=reduction, name=name
+        )
         if not isinstance(loss, DistillLoss):
             raise ConfigError(
                 f"SpreadLoss: only a DistillLoss has a clone with a spread, got "
                 f"{type(loss).__name__}. Give that a limit with DualLoss."
             )
         self.share = require_positive("SpreadLoss", "share", share)
-        self.largest = require_positive("SpreadLoss", "largest", largest)
 
     @property
     def reads(self) -> tuple[NestedKey, ...]:
@@ -104,9 +105,7 @@ class SpreadLoss(CoefficientLoss):
         limit = self.share * variance.clamp_min(torch.finfo(variance.dtype).eps)
         excess = error.detach() / limit
         mean = batch_mean(excess)
-        alpha = self.learned()
-        held = (alpha.detach() >= self.largest) & (mean > 1)
-        loss = torch.where(held, 0.0, log_dual(alpha, excess))
+        loss = self.held(log_dual(self.learned.log_value, excess), mean > 1)
         return loss, {"slack": 1 - mean, "variance": variance}
 
     def _mean_of_valid(self, evaluated: EvaluatedBatch, values: Tensor) -> Tensor:

@@ -135,10 +135,13 @@ class SumLoss(LossModule):
         return with_entries(batch, drawn)
 
     def set_keys(self, **kwargs: NestedKey | None) -> None:
-        """Rename entries of the batch for all losses."""
+        """Rename entries of the batch for all losses but those that read another one already."""
+        before = self.tensor_keys
+        shared = {name: getattr(before, name, None) for name in kwargs}
         super().set_keys(**kwargs)
         for loss in self.losses:
-            loss.set_keys(**kwargs)
+            own = loss.tensor_keys
+            loss.set_keys(**{k: v for k, v in kwargs.items() if getattr(own, k) == shared[k]})
 
     def target_networks(self) -> list[TargetNetwork]:
         """The target networks that the losses read or the policy holds, each once."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from tensordict import NestedKey
 from torch import Tensor
 
+from flowpolicy.errors import ShapeError
 from flowpolicy.losses.base import Loss, Reduction
 from flowpolicy.modules.evaluated_batch import EvaluatedBatch
 from flowpolicy.paths.draws import Draw
@@ -55,4 +56,9 @@ class WeightedLoss(Loss):
         if self.weight is None:
             return per_sample, {}
         weight = self.weight.of(evaluated)
+        if weight.shape != per_sample.shape:
+            raise ShapeError(
+                f"{type(self.weight).__name__}: a weight must be {list(per_sample.shape)} here, "
+                f"got {list(weight.shape)}. Per-sample scalars are [*B, 1]."
+            )
         return weight * per_sample, {"weight": weight.mean()}

@@ -106,6 +106,11 @@ class Actor(TensorDictModuleBase, ABC):
         return self.noise_draw.like(observation, generator)
 
     @final
+    def no_noise(self, observation: Tensor) -> Tensor:
+        """What an actor takes that is not random: ``[*B, *noise_shape]`` without an element."""
+        return observation.new_empty((*observation.shape[:-1], *self.noise_shape))
+
+    @final
     def check_inputs(self, observation: Tensor, noise: Tensor, like: Tensor | None = None) -> None:
         """Refuse an observation or noise of another shape; for implementations of ``raw``.
 

@@ -77,7 +77,7 @@ class EditActor(StochasticActor):
         """``observation [*B, O], noise [*B, 2, A] -> [*B, A], [*B, 1]``."""
         self.check_inputs(observation, noise)
         with torch.no_grad():
-            proposal = self.base.act(observation, noise[..., 0, :])
+            proposal = self.base.act(observation, noise[..., 0, :]).detach()
         edit, log_prob = self.edit.sample(
             torch.cat([observation, proposal], dim=-1), noise[..., 1, :]
         )

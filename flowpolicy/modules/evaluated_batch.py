@@ -65,12 +65,14 @@ class EvaluatedBatch:
         self.keys = keys
         self._live = {id(module) for module in live}
         self._results: dict[tuple[object, ...], Any] = {}
+        self._asked: list[object] = []  # kept: another object could get the id of one that is gone
         self._grad = torch.is_grad_enabled()  # whoever asks first may do so without gradient
 
     def using(self, keys: BatchKeys) -> EvaluatedBatch:
         """The same batch read through other names; it shares results where they agree."""
         view = EvaluatedBatch(self.batch, keys)
         view._live, view._results, view._grad = self._live, self._results, self._grad
+        view._asked = self._asked
         return view
 
     # -- entries of the batch ------------------------------------------------------------------
@@ -123,7 +125,7 @@ class EvaluatedBatch:
     def noise(self, key: NestedKey, actor: Actor) -> Tensor:
         """The noise under ``key`` that ``actor`` needs; empty where it needs none."""
         if not actor.is_random:
-            return self.observation(actor)[..., :0]
+            return actor.no_noise(self.observation(actor))
         return entry(actor.name, self.batch, key)
 
     def x0(self, network: VelocityField | NoisePredictor | Critic) -> Tensor:
@@ -282,6 +284,7 @@ class EvaluatedBatch:
     ) -> T:
         key = self._key(what, first, second)
         if key not in self._results:
+            self._asked += [first, second]
             with torch.set_grad_enabled(live and self._grad):
                 self._results[key] = compute()
         return cast("T", self._results[key])

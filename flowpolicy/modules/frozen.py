@@ -39,7 +39,10 @@ class _Frozen:
         attribute = getattr(self.module, name)
         if isinstance(attribute, nn.Module):
             return _Frozen(attribute)
-        return partial(self._frozen_call, name) if inspect.ismethod(attribute) else attribute
+        method = inspect.isfunction(getattr(type(self.module), name, None))
+        if method or inspect.ismethod(attribute):  # also one that was replaced, as by compiling
+            return partial(self._frozen_call, name)
+        return attribute
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self._frozen_call("__call__", *args, **kwargs)
@@ -47,8 +50,14 @@ class _Frozen:
     def _frozen_call(self, name: str, *args: Any, **kwargs: Any) -> Any:
         if not torch.is_grad_enabled():  # no gradient reaches anything: skip the detour
             return getattr(self.module, name)(*args, **kwargs)
-        detached = {key: value.detach() for key, value in self._call.named_parameters()}
-        return functional_call(self._call, detached, (name, *args), kwargs)
+        # Each place once: one that stood under two names would be put back as it was replaced.
+        detached = {
+            f"{prefix}.{key}": value.detach()
+            for prefix, part in self._call.named_modules()
+            for key, value in part._parameters.items()  # noqa: SLF001
+            if value is not None
+        }
+        return functional_call(self._call, detached, (name, *args), kwargs, tie_weights=False)
 
     def __repr__(self) -> str:
         return f"frozen({self.module!r})"

@@ -99,7 +99,9 @@ class TanhGaussian(ActionDistribution):
 
     def log_prob(self, action: Tensor) -> Tensor:
         """``[*B, A] -> [*B, 1]``."""
-        x = torch.atanh(action.clamp(-DATA_ACTION_LIMIT, DATA_ACTION_LIMIT))
+        # In half precision that limit would be rounded to 1.
+        limit = min(DATA_ACTION_LIMIT, 1 - torch.finfo(action.dtype).eps)
+        x = torch.atanh(action.clamp(-limit, limit))
         noise = (x - self.mean) * (-self.log_std).exp()
         return gaussian_log_prob(noise, self.log_std) - tanh_log_derivative(x)
 

@@ -65,5 +65,5 @@ class NoisyActor(Actor):
     def raw(self, observation: Tensor, noise: Tensor) -> Tensor:
         """``observation [*B, O], noise [*B, A] -> [*B, A]``, not clipped."""
         self.check_inputs(observation, noise)
-        action = self.actor.act(observation, noise[..., :0])
+        action = self.actor.act(observation, self.actor.no_noise(observation))
         return action + (self.std * noise).clamp(-self.clip, self.clip)

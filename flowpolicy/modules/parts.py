@@ -75,6 +75,14 @@ def require_predictor(owner: str, name: str, value: object) -> None:
     _require(owner, name, value, needs, what="a noise predictor", example=example)
 
 
+def require_same_size(owner: str, **critics: object) -> None:
+    """Refuse ensembles of other sizes where member learns from member."""
+    sizes = {name: getattr(unfrozen(critic), "size", None) for name, critic in critics.items()}
+    if len(set(sizes.values())) > 1:
+        told = " and ".join(f"{name} has size {size}" for name, size in sizes.items())
+        raise ConfigError(f"{owner}: member learns from member, but {told}. Build them alike.")
+
+
 def require_differentiable(
     owner: str, name: str, critic: Critic, values: Callable[[Tensor, Tensor], Tensor]
 ) -> None:

@@ -42,7 +42,7 @@ class ScaledActionCritic(nn.Module):
         self.scale = require_positive("ScaledActionCritic", "scale", scale)
         self.obs_dim: int = critic.obs_dim
         self.act_dim: int = critic.act_dim
-        self.size: int = critic.size
+        self.size: int | None = getattr(critic, "size", None)
 
     def values(self, observation: Tensor, action: Tensor) -> Tensor:
         """``observation [*B, O], action [*B, A] -> [E, *B, 1]``."""

@@ -22,7 +22,12 @@ class StackedLinear(nn.Module):
     def __init__(self, members: int, in_features: int, out_features: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(members, in_features, out_features))
-        self.bias = nn.Parameter(torch.zeros(members, 1, out_features))
+        self.bias = nn.Parameter(torch.empty(members, 1, out_features))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draws new weights; biases are 0."""
+        nn.init.zeros_(self.bias)
         for member in self.weight:
             nn.init.xavier_uniform_(member)
 
@@ -46,8 +51,14 @@ class StackedLayerNorm(nn.Module):
 
     def __init__(self, members: int, features: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.ones(members, 1, features))
-        self.bias = nn.Parameter(torch.zeros(members, 1, features))
+        self.weight = nn.Parameter(torch.empty(members, 1, features))
+        self.bias = nn.Parameter(torch.empty(members, 1, features))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Scales of 1, shifts of 0."""
+        nn.init.ones_(self.weight)
+        nn.init.zeros_(self.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """``[E, N, features] -> [E, N, features]``."""

@@ -93,9 +93,17 @@ class TargetNetwork(TensorDictModuleBase):
         self.after_step = after_step
         self.every = require_at_least("TargetNetwork", "every", every, 1)
         self.network = deepcopy(network).requires_grad_(False)
-        self.in_keys = getattr(network, "in_keys", [])
-        self.out_keys = getattr(network, "out_keys", [])
         self._source = (network,)  # in a tuple: followed, not registered as a submodule
+
+    @property
+    def in_keys(self) -> list[Any]:
+        """Those of the copied network."""
+        return getattr(self.network, "in_keys", [])
+
+    @property
+    def out_keys(self) -> list[Any]:
+        """Those of the copied network."""
+        return getattr(self.network, "out_keys", [])
 
     @property
     def source(self) -> nn.Module:

@@ -78,11 +78,13 @@ class BetaTime(Law):
         generator: torch.Generator | None = None,
     ) -> Tensor:
         """``shape -> Tensor`` in [0, 1]."""
-        # A ratio of gammas. torch.distributions takes no generator, hence its own sampler directly.
-        ones = torch.ones(tuple(shape), dtype=dtype, device=device)
+        # A ratio of gammas. torch.distributions takes no generator, hence its own sampler directly;
+        # it knows no half precision.
+        wide = torch.promote_types(dtype, torch.float32)
+        ones = torch.ones(tuple(shape), dtype=wide, device=device)
         first = torch._standard_gamma(self.a * ones, generator=generator)  # noqa: SLF001
         second = torch._standard_gamma(self.b * ones, generator=generator)  # noqa: SLF001
-        return first / (first + second)
+        return (first / (first + second)).to(dtype)
 
 
 @final

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import final
 
 from einops import rearrange, repeat
-from torch import Tensor
+from torch import Tensor, nn
 
 from flowpolicy.errors import require_at_least, require_sizes_match
 from flowpolicy.functional.aggregation import Aggregation, mean_value
@@ -69,6 +69,11 @@ class BestOf(Actor):
         self.critic = critic
         self.n = n
         self.aggregation = aggregation
+
+    @property
+    def trained(self) -> nn.Module:
+        """What a loss on the proposer's action trains; the critics only choose."""
+        return self.actor.trained
 
     def raw(self, observation: Tensor, noise: Tensor) -> Tensor:
         """``observation [*B, O], noise [*B, N, A] -> [*B, A]``, already clipped."""

@@ -274,3 +274,75 @@ def test_a_foreign_state_is_refused() -> None:
         fp.ConfigError, match="a state has the entries 'seed' and 'generators', got"
     ):
         fp.NoiseSource().load_state_dict({"step": 1})
+
+
+@pytest.mark.parametrize("form", ["eager", "compiled", "stacked"])
+def test_a_parameter_without_gradient_is_held(form) -> None:
+    agent = small("flow_bc")
+    field = agent.networks["field"]
+    for parameter in field.net[0].parameters():
+        parameter.requires_grad_(False)
+    agent = fp.Agent(fp.EulerSampler(field, 2), [fp.FlowMatchingLoss(field)])
+    before = [p.clone() for p in field.parameters()]
+    batch = batch_for(agent)
+    if form == "stacked":
+        fp.AgentStack([agent]).update(batch.unsqueeze(0))
+    else:
+        (agent.compile(backend="eager") if form == "compiled" else agent).update(batch)
+    moved = [not torch.equal(a, b) for a, b in zip(before, field.parameters(), strict=True)]
+    assert moved == [False, False] + [True] * (len(moved) - 2)
+
+
+@pytest.mark.parametrize("form", ["eager", "compiled", "stacked"])
+def test_what_no_loss_of_an_update_reaches_stays(form) -> None:
+    """Adam would move it by its momentum, were its gradient zero and not absent."""
+    torch.manual_seed(0)
+    critic, actor = fp.CriticEnsemble(OBS, ACT, HIDDEN), fp.TanhGaussianActor(OBS, ACT, HIDDEN)
+    losses = [
+        fp.TDLoss(critic, fp.TargetNetwork(critic), next_actor=actor),
+        fp.DPGLoss(actor.mode, critic),
+        fp.EntropyLoss(actor),
+    ]
+    agent = fp.Agent(actor, losses, every={"entropy": 2})
+    batch = batch_for(agent)
+    stack = fp.AgentStack([agent]) if form == "stacked" else None
+    if form == "compiled":
+        agent.compile(backend="eager")
+    heads = {name: p for name, p in agent.named_parameters() if "log_std" in name}
+    assert heads
+    for turn in range(4):
+        before = {name: p.clone() for name, p in heads.items()}
+        if stack is None:
+            agent.update(batch)
+        else:
+            stack.update(batch.unsqueeze(0))
+        for name, parameter in heads.items():
+            assert torch.equal(parameter, before[name]) == (turn % 2 == 0), (turn, name)
+
+
+def test_tensors_are_not_put_in_place_of_those_that_learn() -> None:
+    agent = small("flow_bc")
+    with pytest.raises(fp.ConfigError, match="assign=True would put other tensors"):
+        agent.load_state_dict(agent.state_dict(), assign=True)
+
+
+def test_an_optimizer_of_many_evaluations_is_refused() -> None:
+    field = fp.VelocityField(OBS, ACT, HIDDEN)
+    with pytest.raises(fp.ConfigError, match="LBFGS evaluates the losses several times"):
+        fp.Agent(
+            fp.EulerSampler(field),
+            [fp.FlowMatchingLoss(field)],
+            optimizer=lambda named: torch.optim.LBFGS([p for _, p in named]),
+        )
+
+
+@pytest.mark.parametrize("name", ["dsrl", "cgql_mse"])
+def test_renaming_an_entry_leaves_what_a_recipe_named_otherwise(name) -> None:
+    agent = fp.agents.build(name, OBS, ACT, hidden=HIDDEN)
+    before = set(agent.loss.draws())
+    renamed = {"noise": "z", "x0": "x", "time": "t"}
+    agent.loss.set_keys(**renamed)
+    assert set(agent.loss.draws()) == {
+        renamed.get(key, key) if isinstance(key, str) else (key[0], renamed.get(key[1], key[1]))
+        for key in before
+    }

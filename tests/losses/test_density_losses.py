@@ -132,7 +132,7 @@ def test_the_actor_and_the_targets_of_rebrac_wait() -> None:
             lambda p: fp.LatentValueLoss(
                 p.latent, fp.CriticEnsemble(OBS, ACT, HIDDEN, size=3), p.flow
             ),
-            "member learns from member, but the latent critic has size 2 and the critic 3",
+            "member learns from member, but latent_critic has size 2 and critic has size 3",
         ),
         (
             lambda p: fp.LatentValueLoss(p.latent, p.critic, p.best_of),

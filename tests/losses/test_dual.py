@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
@@ -111,3 +113,17 @@ def test_a_coefficient_that_nothing_learns_is_refused() -> None:
     p = Parts()
     with pytest.raises(fp.ConfigError, match="coefficient of 'distill' .* no loss moves. Add Dual"):
         fp.Agent(policy=p.actor, losses=[distill(p, p.coefficient)])
+
+
+def test_it_grows_to_its_bound_where_the_limit_is_out_of_reach() -> None:
+    p = Parts()
+    distill = fp.DistillLoss(p.actor, p.flow, coefficient=p.coefficient)
+    loss = fp.DualLoss(distill, limit=-1.0, largest=50.0)
+    optimizer = torch.optim.Adam(loss.parameters(), lr=1.0)
+    batch = with_noise(transitions(8), loss.draws())
+    for _ in range(100):
+        optimizer.zero_grad()
+        loss(batch)["loss_distill_dual"].backward()
+        optimizer.step()
+    assert 50 <= p.coefficient().item() < 50 * math.e**8
+    assert p.coefficient().isfinite()

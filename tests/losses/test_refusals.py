@@ -117,3 +117,22 @@ def test_an_observation_of_several_entries_is_refused() -> None:
     batch["observation"] = TensorDict(position=torch.zeros(8, 3), batch_size=[8])
     with pytest.raises(fp.DtypeError, match="'observation' must be a torch.Tensor, got TensorDict"):
         fp.FlowMatchingLoss(Parts().field)(batch)
+
+
+def test_a_copy_that_follows_is_not_trained() -> None:
+    p = Parts()
+    for actor in (
+        fp.TargetNetwork(p.actor),
+        fp.NoisyActor(fp.TargetNetwork(fp.DeterministicActor(OBS, ACT, HIDDEN))),
+    ):
+        with pytest.raises(fp.ConfigError, match="requires gradient, so nothing would be trained"):
+            fp.DPGLoss(actor, p.critic)
+
+
+def test_a_weight_of_another_shape_is_refused() -> None:
+    class Flat(fp.Weight):
+        def compute(self, evaluated):
+            return evaluated.action(Parts().field).sum(-1)
+
+    with pytest.raises(fp.ShapeError, match=r"Flat: a weight must be \[8, 1\] here, got \[8\]"):
+        fp.FlowMatchingLoss(Parts().field, weight=Flat())(transitions(8))

@@ -133,3 +133,13 @@ def test_what_has_no_spread_is_refused() -> None:
         spread_loss(p, share=0.0)
     with pytest.raises(fp.ConfigError, match=r"target_error=0.1 and spread=0.2 both limit"):
         fp.agents.fql(OBS, ACT, hidden=HIDDEN, target_error=0.1, spread=0.2)
+
+
+def test_a_coefficient_that_has_vanished_comes_back() -> None:
+    p = Parts()
+    loss = spread_loss(p, share=1e-6)
+    with torch.no_grad():
+        p.coefficient.log_value.fill_(-110.0)  # exp gives 0
+    batch = with_noise(transitions(8), loss.draws())
+    loss(batch)["loss_distill_dual"].backward()
+    assert p.coefficient.log_value.grad.isfinite() and p.coefficient.log_value.grad < 0

@@ -6,9 +6,10 @@ import copy
 import pickle
 
 import torch
+from torch import nn
 
 import flowpolicy as fp
-from flowpolicy.modules.frozen import is_frozen, unfrozen
+from flowpolicy.modules.frozen import frozen, is_frozen, unfrozen
 
 
 def test_it_follows_the_live_parameters() -> None:
@@ -48,3 +49,27 @@ def test_copies_keep_the_module_that_is_copied_with_them() -> None:
     for copied, view in (copy.deepcopy(pair), pickle.loads(pickle.dumps(pair))):
         assert unfrozen(view) is copied
         assert copied is not actor
+
+
+def test_a_part_that_stands_under_two_names_stays_a_parameter() -> None:
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = nn.Linear(2, 2)
+            self.parts = nn.ModuleList([self.first])
+
+        def forward(self, x):
+            return self.parts[0](self.first(x))
+
+    module, x = Twice(), torch.randn(3, 2, requires_grad=True)
+    frozen(module)(x).sum().backward()
+    assert isinstance(module.first.weight, nn.Parameter)
+    assert x.grad is not None and all(p.grad is None for p in module.parameters())
+
+
+def test_a_method_that_was_replaced_is_frozen_too() -> None:
+    critic = fp.CriticEnsemble(3, 2, hidden=(8,))
+    critic.values = torch.compile(critic.values, backend="eager")
+    action = torch.zeros(1, 2, requires_grad=True)
+    frozen(critic).values(torch.zeros(1, 3), action).sum().backward()
+    assert action.grad is not None and all(p.grad is None for p in critic.parameters())

@@ -12,6 +12,7 @@ from torch.testing import assert_close
 
 import flowpolicy as fp
 from flowpolicy.functional import tanh_log_derivative
+from flowpolicy.modules.gaussian import TanhGaussian
 
 OBS, ACT, HIDDEN = 3, 2, (8,)
 
@@ -205,3 +206,9 @@ def test_the_learned_coefficient_brings_the_entropy_to_its_target(target: float)
 def test_meaningless_parts_are_refused(make, message) -> None:
     with pytest.raises(fp.ConfigError, match=message):
         make()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_actions_at_the_border_have_a_density_in_half_precision(dtype) -> None:
+    distribution = TanhGaussian(torch.zeros(1, 2, dtype=dtype), torch.zeros(1, 2, dtype=dtype))
+    assert distribution.log_prob(torch.tensor([[1.0, -1.0]], dtype=dtype)).isfinite().all()

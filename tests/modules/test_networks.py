@@ -12,6 +12,8 @@ from torch import nn
 from torch.testing import assert_close
 
 import flowpolicy as fp
+from flowpolicy.modules.evaluated_batch import EvaluatedBatch
+from flowpolicy.modules.keys import BatchKeys
 from flowpolicy.modules.mlp import TanhGELU
 from flowpolicy.modules.stacked import StackedLayerNorm, StackedLinear
 
@@ -207,3 +209,44 @@ def test_a_chunk_policy_follows_the_names_of_its_actor() -> None:
     td = policy(TensorDict(observation=torch.randn(4, 3), batch_size=[4]))
     assert td["chunk"].shape == (4, 3, 2)
     assert "action" not in td
+
+
+def test_results_belong_to_whom_they_were_asked_of() -> None:
+    """Also where the asked object is gone, and another one has its address."""
+    actors = [fp.GaussianActor(3, 2, hidden=(8,)) for _ in range(20)]
+    batch = TensorDict(observation=torch.randn(4, 3), batch_size=[4])
+    evaluated = EvaluatedBatch(batch, BatchKeys())
+    for actor in actors:
+        expected = actor.mode.act(batch["observation"], torch.zeros(4, 0))
+        assert torch.equal(evaluated.policy_action(actor.mode), expected)
+
+
+def test_ensembles_begin_anew() -> None:
+    critic = fp.CriticEnsemble(3, 2, hidden=(8,), size=2)
+    loss = fp.TDLoss(critic, fp.TargetNetwork(critic), next_actor=fp.OneStepActor(3, 2, (8,)))
+    before = [p.clone() for p in critic.parameters()]
+    with torch.no_grad():
+        for parameter in critic.parameters():
+            parameter.add_(1.0)
+    loss.reset_parameters_recursive()
+    for old, new in zip(before, critic.parameters(), strict=True):
+        assert torch.equal(old, new) == (new.ndim < 3 or new.shape[1] == 1)
+
+
+def test_an_actor_without_noise_may_propose_several() -> None:
+    det, critic = fp.DeterministicActor(3, 2, (8,)), fp.CriticEnsemble(3, 2, (8,))
+    best, s = fp.BestOf(det, critic, n=4), torch.randn(5, 3)
+    assert best.trained is det
+    noisy = fp.NoisyActor(best)
+    assert noisy.act(s, torch.zeros(5, 2)).shape == (5, 2)
+    batch = TensorDict(observation=s, batch_size=[5])
+    action = EvaluatedBatch(batch, BatchKeys()).policy_action(best)
+    assert torch.equal(action, det.act(s, torch.zeros(5, 0)))
+
+
+def test_a_target_has_the_keys_of_its_copy() -> None:
+    target = fp.TargetNetwork(fp.OneStepActor(3, 4, (8,)))
+    target.set_keys(action="chunk")
+    policy = fp.ChunkPolicy(target, horizon=2)
+    out = policy(TensorDict(observation=torch.zeros(4, 3), batch_size=[4]))
+    assert out["chunk"].shape == (4, 2, 2)

@@ -219,8 +219,8 @@ MUTANTS = (
     Mutant(
         "a frozen network is trained",
         "modules/frozen.py",
-        "key: value.detach() for key, value",
-        "key: value for key, value",
+        'f"{prefix}.{key}": value.detach()',
+        'f"{prefix}.{key}": value',
         GRADIENT_TABLE,
     ),
     Mutant(
@@ -272,8 +272,8 @@ MUTANTS = (
     Mutant(
         "the logarithmic dual trains the constrained policy",
         "functional/dual.py",
-        "return coefficient.log() * (1 - constrained.detach())",
-        "return coefficient.log() * (1 - constrained)",
+        "return log_coefficient * (1 - constrained.detach())",
+        "return log_coefficient * (1 - constrained)",
         FORMULAS,
     ),
     Mutant(

@@ -47,3 +47,10 @@ def test_a_draw_adds_the_batch_shape() -> None:
     draw = fp.Draw((4, 2), fp.GaussianNoise())
     assert draw.sample((3,), dtype=torch.float32, device=torch.device("cpu")).shape == (3, 4, 2)
     assert draw != fp.Draw((4, 2), fp.UniformTime())
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_times_are_drawn_in_half_precision_too(dtype) -> None:
+    for law in (fp.UniformTime(), fp.BetaTime(), fp.LogitNormalTime()):
+        time = law.sample((1000, 1), dtype=dtype, device=torch.device("cpu"))
+        assert time.dtype == dtype and 0.2 < time.float().mean() < 0.8
