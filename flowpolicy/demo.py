@@ -19,12 +19,13 @@ from flowpolicy.checkpoint import load_policy
 from flowpolicy.data.locate import EMBEDDED
 from flowpolicy.durable import STAGING_PREFIX
 from flowpolicy.envs import make_gym
-from flowpolicy.errors import ConfigError
+from flowpolicy.errors import ConfigError, require_at_least
 from flowpolicy.evaluate import record_observations, wilson_interval
 from flowpolicy.plot import Maze, Panel, maze_picture
 from flowpolicy.results import Point, read_points
 from flowpolicy.run_folder import RunFolder
 from flowpolicy.train import TrainConfig, train_seeds, versions
+from flowpolicy.train.seeds import require_seeds
 
 ENV = "pointmaze-medium-navigate-singletask-v0"
 
@@ -155,6 +156,8 @@ def run_demo(
     Raises:
         ConfigError: ``out`` exists and is not the folder of a demo.
     """
+    require_seeds(seeds)  # before anything is moved or removed
+    require_at_least("run_demo", "jobs", jobs, 1)
     started = time.perf_counter()
     folder = Path(out)
     config = SETTINGS.replace(

@@ -115,9 +115,13 @@ class RunFolder:
 
     def seeds(self) -> list[RunFolder]:
         """The folders of single seeds; this one alone where it is a single run."""
-        found = [p for p in self.path.glob("seed_*") if (p / "config.json").is_file()]
-        numbered = sorted(found, key=lambda p: int(p.name.removeprefix("seed_")))
-        return [RunFolder(p) for p in numbered] or [self]
+        numbers = {p: p.name.removeprefix("seed_") for p in self.path.glob("seed_*")}
+        found = {
+            int(number): p
+            for p, number in numbers.items()
+            if number.isdecimal() and (p / "config.json").is_file()
+        }
+        return [RunFolder(found[number]) for number in sorted(found)] or [self]
 
     def read_evaluations(self) -> list[dict[str, str]]:
         """The rows of ``eval.csv``; none before the first evaluation.

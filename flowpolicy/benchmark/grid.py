@@ -197,13 +197,14 @@ def setting_path(config: TrainConfig, named: Mapping[str, Any]) -> Path:
         config: The run.
         named: What its name tells besides agent, environment and seed.
     """
-    pairs = [f"{name}={_text(value)}" for name, value in sorted(named.items())]
+    pairs = [f"{name}={setting_text(value)}" for name, value in sorted(named.items())]
     return Path(_quoted(config.env), ",".join([config.agent, *pairs]), f"seed_{config.seed}")
 
 
-def _text(value: Any) -> str:
+def setting_text(value: Any) -> str:
+    """A setting's value as the name of a folder tells it."""
     if isinstance(value, list | tuple):
-        return "x".join(map(_text, value))
+        return "x".join(map(setting_text, value))
     if isinstance(value, float) and math.isfinite(value):
         short = f"{value:g}"
         return short if float(short) == value else repr(value)

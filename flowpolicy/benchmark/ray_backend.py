@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any, final
 
 from flowpolicy.benchmark.backends import Cells, Ended, LocalBackend
-from flowpolicy.errors import require_installed
+from flowpolicy.data.locate import find_file
+from flowpolicy.data.names import DatasetName
+from flowpolicy.errors import FlowPolicyError, require_installed
 from flowpolicy.train import TrainConfig
 from flowpolicy.train.stop import Stopped, StopRequest
 
@@ -49,6 +51,15 @@ class RayBackend:
                     ray.shutdown()
 
 
+def _data_root(config: TrainConfig) -> str | None:
+    """The folder in which this process finds the data; others have another place and variables."""
+    try:
+        file = find_file(DatasetName.parse(config.env), "train", config.data_root, download=False)
+    except FlowPolicyError:
+        return config.data_root
+    return str(file.parent.absolute())
+
+
 def _collect(cells: Cells, ended: Ended, stop: StopRequest) -> dict[Path, str]:
     import ray
 
@@ -60,7 +71,8 @@ def _collect(cells: Cells, ended: Ended, stop: StopRequest) -> dict[Path, str]:
         needs = task.options(
             num_cpus=config.threads or 1, num_gpus=int(config.device.startswith("cuda"))
         )
-        running[needs.remote(config.to_dict(), str(path.absolute()))] = path
+        there = config.replace(data_root=_data_root(config)).to_dict()
+        running[needs.remote(there, str(path.absolute()))] = path
     while running:
         done, _ = ray.wait(list(running), timeout=0.5)
         for reference in done:

@@ -12,7 +12,7 @@ from flowpolicy.benchmark.cell import FINISHED, held
 from flowpolicy.benchmark.cells import run_cells
 from flowpolicy.benchmark.grid import Grid
 from flowpolicy.benchmark.search_space import SearchSpace
-from flowpolicy.errors import require_installed
+from flowpolicy.errors import ConfigError, require_installed
 from flowpolicy.results import read_points
 from flowpolicy.run_folder import RunFolder
 from flowpolicy.train import TrainConfig
@@ -64,7 +64,7 @@ def run_search(
         while (left := space.trials - tried(study)) > 0:
             trials = [study.ask() for _ in range(min(left, space.at_once))]
             tell(f"trials {', '.join(str(trial.number) for trial in trials)} of {space.trials}")
-            cells = [grid.cells(out, data_root=data_root, **space.suggest(t)) for t in trials]
+            cells = [_cells(grid, out, data_root, space.suggest(t), tell) for t in trials]
             together = {path: config for each in cells for path, config in each.items()}
             failures |= run_cells(together, backend=backend, retries=retries, announce=announce)
             for trial, each in zip(trials, cells, strict=True):
@@ -73,6 +73,21 @@ def run_search(
             best = study.best_trial
             tell(f"best of {space.trials} trials: {_told(best.params)} with {best.value:.1f}")
     return failures
+
+
+def _cells(
+    grid: Grid,
+    out: Path,
+    data_root: str | None,
+    found: Mapping[str, Any],
+    tell: Callable[[str], None],
+) -> dict[Path, TrainConfig]:
+    """Those of a trial; none, and a word about it, where its values cannot be together."""
+    try:
+        return grid.cells(out, data_root=data_root, **found)
+    except ConfigError as error:
+        tell(f"a trial fails: {error}")
+        return {}
 
 
 def open_study(out: Path, *, seed: int) -> Any:
@@ -119,7 +134,7 @@ def completed(study: Any) -> list[Any]:
 def _end(study: Any, trial: Any, cells: Cells) -> None:
     from optuna.trial import TrialState
 
-    if all((path / FINISHED).is_file() for path in cells):
+    if cells and all((path / FINISHED).is_file() for path in cells):
         study.tell(trial, statistics.fmean(map(_last, cells, cells.values())))
     else:
         study.tell(trial, state=TrialState.FAIL)

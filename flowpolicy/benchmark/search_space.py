@@ -92,9 +92,9 @@ class Choices:
             )
 
     @property
-    def ends(self) -> tuple[Any, Any]:
-        """The first and the last."""
-        return self.choices[0], self.choices[-1]
+    def ends(self) -> tuple[Any, ...]:
+        """All of them."""
+        return tuple(self.choices)
 
     def suggest(self, trial: Any, name: str) -> Any:
         """One of them."""
@@ -157,9 +157,9 @@ class SearchSpace:
         return {name: each.suggest(trial, name) for name, each in self.ranges.items()}
 
     def ends(self) -> Iterator[dict[str, Any]]:
-        """Every setting at its first end, and at its other."""
-        for end in (0, 1):
-            yield {name: each.ends[end] for name, each in self.ranges.items()}
+        """Every setting at its ends, each choice once."""
+        for at in range(max(len(each.ends) for each in self.ranges.values())):
+            yield {n: each.ends[min(at, len(each.ends) - 1)] for n, each in self.ranges.items()}
 
 
 def _range(table: Any, where: str) -> Range:

@@ -11,6 +11,7 @@ from flowpolicy.agents import build, recipe_options
 from flowpolicy.benchmark.backends import LocalBackend
 from flowpolicy.benchmark.benchmark import FOOTNOTE, Report, claim
 from flowpolicy.benchmark.cells import failed_cells, finished_cells, run_cells
+from flowpolicy.benchmark.grid import setting_text
 from flowpolicy.benchmark.suite import Suite
 from flowpolicy.benchmark.summary import summarize
 from flowpolicy.benchmark.table import write_tables
@@ -101,14 +102,20 @@ def run_sensitivity(
     require_seeds(seeds)
     if option not in recipe_options(agent):
         raise unknown_name(f"option of {agent}", option, recipe_options(agent))
+    if type(recipe_options(agent)[option].default) is int:  # the command line knows fractions only
+        values = [int(value) if float(value).is_integer() else value for value in values]
     cells = {}
     for variant in variants or usual_variants(agent) or ("suite",):
         own = {} if variant == "suite" else variant_options(variant)
+        if option in own:
+            raise ConfigError(
+                f"variant {variant!r} sets {option}, whose values are compared; leave it out there"
+            )
         for value in values:
             for seed in seeds:
                 options = {**own, option: value}
                 config = known.config(env, agent, seed=seed, data_root=data_root, **options)
-                cells[folder / variant / f"{value:g}" / f"seed_{seed}"] = config
+                cells[folder / variant / setting_text(value) / f"seed_{seed}"] = config
             build(agent, 3, 2, **config.recipe)
     claim(folder, _MARKER, {"agent": agent, "env": env, "option": option, "suite": suite})
     run_cells(cells, backend=LocalBackend(jobs), announce=announce)
@@ -129,7 +136,7 @@ def sensitivity_report(out: str | Path) -> Report:
         groups.setdefault((variant, float(value)), []).append(run)
     option, title = said["option"], f"{said['agent']} on {said['env']}"
     found = {
-        (variant, value): summarize(said["env"], f"{variant}, {option}={value:g}", runs)
+        (variant, value): summarize(said["env"], f"{variant}, {option}={setting_text(value)}", runs)
         for (variant, value), runs in sorted(groups.items())
     }
     if found:

@@ -18,6 +18,7 @@ from flowpolicy.agents import Agent
 from flowpolicy.checkpoint.agent_files import CONFIG, agent_from_files, agent_to_files
 from flowpolicy.checkpoint.contents import json_in
 from flowpolicy.checkpoint.directory import (
+    MANIFEST,
     DamagedCheckpointError,
     read_directory,
     write_directory,
@@ -86,8 +87,9 @@ class Checkpoints:
         """The steps of the checkpoints that exist, oldest first."""
         if not self.root.is_dir():
             return []
-        names = (entry.name.removeprefix(_STEP_PREFIX) for entry in self.root.iterdir())
-        return sorted(int(name) for name in names if name.isdecimal())
+        names = (entry.name for entry in self.root.iterdir())
+        steps = (name.removeprefix(_STEP_PREFIX) for name in names if name.startswith(_STEP_PREFIX))
+        return sorted(int(step) for step in steps if step.isdecimal())
 
     def path(self, step: int) -> Path:
         """Where the checkpoint of a step lies."""
@@ -134,6 +136,10 @@ class Checkpoints:
     def best(self) -> int | None:
         """The step of the checkpoint that :meth:`mark_best` was told of, if it is there."""
         link = self.root / BEST
+        if link.is_dir() and not link.is_symlink():  # a tool has copied what it led to
+            manifest = (link / MANIFEST).read_bytes()
+            same = (s for s in self.steps() if (self.path(s) / MANIFEST).read_bytes() == manifest)
+            return next(same, None)
         name = link.readlink().name if link.is_symlink() and link.exists() else ""
         return int(name.removeprefix(_STEP_PREFIX)) if name else None
 
@@ -144,6 +150,7 @@ class Checkpoints:
             CheckpointError: There is no checkpoint of this step.
         """
         if step is None:
+            self._make_way(BEST)
             (self.root / BEST).unlink(missing_ok=True)
             return
         self._require(step)
@@ -231,8 +238,15 @@ class Checkpoints:
     def _link(self, name: str, path: Path) -> None:
         link = self.root / f"{STAGING_PREFIX}{name}-{os.getpid()}-{secrets.token_hex(4)}"
         link.symlink_to(path.name)
+        self._make_way(name)
         link.replace(self.root / name)
         sync(self.root)
+
+    def _make_way(self, name: str) -> None:
+        """Removes the copy that tools leave in place of a link, when they follow it."""
+        copy = self.root / name
+        if copy.is_dir() and not copy.is_symlink():
+            shutil.rmtree(copy)
 
     def _drop_old(self) -> None:
         if self.keep is not None:

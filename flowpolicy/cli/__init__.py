@@ -7,6 +7,8 @@ Exit codes: 0 done, 1 something broke, 2 the request cannot work as it is (one l
 from __future__ import annotations
 
 import errno
+import os
+import signal
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -72,12 +74,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             warnings.filterwarnings("always", module="flowpolicy")
             warnings.showwarning = lambda message, *_, **__: complain("warning", str(message))
             return _dispatch(arguments)
-    except (DivergedError, EvaluationError, SeedError) as error:
-        complain("error", str(error))
-        return 1
+    except BrokenPipeError:  # whoever was listening has heard enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
     except FlowPolicyError as error:
         complain("error", str(error))
-        return 2
+        return 1 if isinstance(error, DivergedError | EvaluationError | SeedError) else 2
     except Stopped as stopped:
         saved = "the state up to here is saved" if stopped.saved else "nothing had been learned yet"
         complain("stopped", saved)
@@ -102,10 +104,12 @@ def _dispatch(arguments: Sequence[str]) -> int:
     try:
         COMMANDS[name][0](rest)
     except OSError as error:
-        if error.errno not in NO_ROOM:
+        if error.errno in NO_ROOM:
+            where = error.filename or "a file"
+            raise FlowPolicyError(f"{where} cannot be written: {error.strerror}") from error
+        if error.filename is None:  # no file that the user could have named
             raise
-        where = error.filename or "a file"
-        raise FlowPolicyError(f"{where} cannot be written: {error.strerror}") from error
+        raise FlowPolicyError(f"{error.filename}: {error.strerror}") from error
     return 0
 
 

@@ -98,13 +98,14 @@ def command(arguments: Sequence[str]) -> None:
             max_steps=options.max_steps,
         )
     everything = pool(list(results.values()))
-    say(*_table(results, everything))
-    if options.step is None and options.env is None:
-        say("", *scored(folder, rules, options.actor))
     if options.out is not None:
         report = {name: result.to_dict() for name, result in results.items()}
         text = json.dumps({"env": env, "pooled": everything.to_dict(), "runs": report}, indent=2)
+        options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_text(text + "\n", encoding="utf-8")
+    say(*_table(results, everything))
+    if options.step is None and options.env is None:
+        say("", *scored(folder, rules, options.actor))
     if options.video is not None:
         first = folder.seeds()[0]
         policy = rules.acting(load_policy(first.path, step=options.step, actor=options.actor))
@@ -139,12 +140,9 @@ def _again_without_screen(arguments: Sequence[str]) -> None:
     """
     command = [sys.executable, "-m", "flowpolicy", "eval", *arguments]
     environment = {**os.environ, "MUJOCO_GL": "egl"}
-    result = subprocess.run(
-        command, env=environment, stderr=subprocess.PIPE, text=True, check=False
-    )
+    result = subprocess.run(command, env=environment, check=False)
     if result.returncode:
-        *_, reason = result.stderr.strip().splitlines() or ["no reason given"]
-        raise ConfigError(reason.removeprefix("error: "))
+        raise SystemExit(result.returncode)
 
 
 def _drawn(make_gym: Callable[..., Any], env: str) -> Any:

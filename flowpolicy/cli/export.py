@@ -46,6 +46,7 @@ def command(arguments: Sequence[str]) -> None:
     policy = load_policy(folder.path, step=options.step, actor=options.actor)
     policy = folder.rules(options.protocol).acting(policy)
     env = folder.config().get("env")
+    out.parent.mkdir(parents=True, exist_ok=True)
     about = export_policy(policy, out, {"env": env, "actor": options.actor})
     content = out.read_bytes()
     noise = ", ".join(map(str, about["noise_shape"]))

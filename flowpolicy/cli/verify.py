@@ -8,7 +8,7 @@ from pathlib import Path
 
 from flowpolicy.checkpoint.verification import checkpoints_at, verify_checkpoint
 from flowpolicy.cli.console import parse, say
-from flowpolicy.data.saved import verify_saved
+from flowpolicy.data.saved import may_be_saved, verify_saved
 from flowpolicy.errors import ConfigError, FlowPolicyError
 
 
@@ -66,7 +66,9 @@ def _told(checkpoint: Path) -> bool:
 
 def _data_sets_at(path: Path) -> list[Path]:
     if path.is_dir():
-        return sorted(path.glob("*.safetensors")) if not checkpoints_at(path) else []
+        if checkpoints_at(path):
+            return []
+        return [each for each in sorted(path.glob("*.safetensors")) if may_be_saved(each)]
     return [path] if path.suffix == ".safetensors" else []
 
 

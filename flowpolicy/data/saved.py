@@ -74,6 +74,15 @@ def verify_saved(path: Path) -> bool:
     return True
 
 
+def may_be_saved(path: Path) -> bool:
+    """Whether a file is a saved data set, or too damaged to say that it is none."""
+    try:
+        with safe_open(path, "pt") as file:
+            return (file.metadata() or {}).get("format") in (FORMAT, WITHOUT_DIGESTS)
+    except (SafetensorError, OSError):
+        return True
+
+
 def _mapped(path: Path) -> tuple[Dataset, dict[str, str]]:
     from flowpolicy.data.dataset import Dataset
 

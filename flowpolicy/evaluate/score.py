@@ -81,10 +81,11 @@ def evaluate(
 
 
 def _summary(episodes: list[Episode], seconds: float) -> Evaluation:
-    successes = [episode.success for episode in episodes if episode.success is not None]
+    # Some environments tell of a success, and say nothing where there is none.
+    tells = any(episode.success is not None for episode in episodes)
     return Evaluation(
         returns=tuple(episode.total_reward for episode in episodes),
         lengths=tuple(episode.length for episode in episodes),
-        successes=tuple(successes) if len(successes) == len(episodes) else None,
+        successes=tuple(bool(episode.success) for episode in episodes) if tells else None,
         seconds=seconds,
     )

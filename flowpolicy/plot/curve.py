@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,6 +49,11 @@ def learning_curve(
         for actor, seeds in read_points(run).items():
             curves.append((f"{name}{_suffix(actor)}", seeds))
     success = all(p.successes is not None for _, seeds in curves for line in seeds for p in line)
+    if not success:  # one axis has room for one measure, and all have returns
+        curves = [
+            (label, [[replace(point, successes=None) for point in line] for line in seeds])
+            for label, seeds in curves
+        ]
     with figure_style():
         figure = new_figure(8.4, 4.8)
         axes = figure.add_subplot()

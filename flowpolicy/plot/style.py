@@ -104,10 +104,10 @@ def footer(figure: Figure, text: str) -> None:
 
 def save_figure(figure: Figure, path: Path) -> Path:
     """Writes a picture that is complete or absent; the format follows from the suffix."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as staging:
             figure.savefig(staging, format=path.suffix.removeprefix(".") or "png")
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         raise ConfigError(f"{path} cannot be written as a picture: {error}") from error
     return path

@@ -79,9 +79,10 @@ def score(
     lines = read_points(run)
     if actor not in lines:
         raise unknown_name(f"evaluated actor of {run.path}", actor, lines)
-    if len(lines[actor]) < len(run.seeds()):
+    seeds = len(config.get("seeds") or run.seeds())
+    if len(lines[actor]) < seeds:
         raise ConfigError(
-            f"{run.path}: {len(lines[actor])} of {len(run.seeds())} seeds have evaluations of "
+            f"{run.path}: {len(lines[actor])} of {seeds} seeds have evaluations of "
             f"{actor!r}; a score is over all of them"
         )
     chosen = [_chosen(line, rules, offline, end) for line in lines[actor]]

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from flowpolicy.benchmark import Suite, report
+from flowpolicy.benchmark.sensitivity import run_sensitivity
 from flowpolicy.cli import main
 from flowpolicy.errors import ConfigError
 from tests.run.conftest import MAZE
@@ -104,6 +105,28 @@ def test_a_failed_run_is_named_and_repeated(capsys):
     write_suite("flow_bc={}")
     assert main(command()) == 0
     assert report("b").failures == {}
+
+
+def test_values_of_a_sensitivity_are_told_apart(tmp_path, monkeypatch):
+    write_suite("fql={}")
+    asked = {}
+    monkeypatch.setattr(
+        "flowpolicy.benchmark.sensitivity.run_cells", lambda cells, **_: asked.update(cells)
+    )
+
+    def study(name: str, **options) -> list:
+        asked.clear()
+        run_sensitivity(
+            "fql", MAZE, tmp_path / name, suite="my.toml", seeds=(0,), variants=["suite"], **options
+        )
+        return [config.options for config in asked.values()]
+
+    near = study("a", option="alpha", values=[0.1234567, 0.1234568])
+    assert [options["alpha"] for options in near] == [0.1234567, 0.1234568]
+    steps = study("b", option="flow_steps", values=[2.0, 4.0])
+    assert [options["flow_steps"] for options in steps] == [2, 4]
+    with pytest.raises(ConfigError, match="variant 'alpha=3' sets alpha, whose values are comp"):
+        run_sensitivity("fql", MAZE, tmp_path / "c", suite="my.toml", variants=["alpha=3"])
 
 
 @pytest.mark.timeout(300)

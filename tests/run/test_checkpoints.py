@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -327,6 +328,31 @@ def test_links_follow_where_a_run_goes_back(tmp_path):
     checkpoints.drop_after(2)
     assert (tmp_path / "last").readlink() == Path("step_00000002")
     assert checkpoints.best is None
+
+
+def test_copies_in_place_of_the_links_are_known_and_replaced(tmp_path):
+    """As tools leave them that follow links, such as scp -r."""
+    save_steps(tmp_path / "a", [1, 2]).mark_best(1)
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    copied = Checkpoints(tmp_path / "b")
+    assert not (copied.root / "best").is_symlink()
+    assert copied.best == 1
+    assert copied.read("best").config == {"number": 1}
+    agent = tiny_agent(3)
+    agent.step = 3
+    copied.save(agent)
+    copied.mark_best(3)
+    assert (copied.root / "last").readlink() == (copied.root / "best").readlink()
+    shutil.rmtree(copied.root)
+    shutil.copytree(tmp_path / "a", copied.root)
+    copied.mark_best(None)
+    assert copied.best is None and not (copied.root / "best").exists()
+
+
+def test_other_folders_are_no_checkpoints(tmp_path):
+    checkpoints = save_steps(tmp_path, [1])
+    (tmp_path / "20260801").mkdir()
+    assert checkpoints.steps() == [1]
 
 
 def test_a_damaged_one_gives_way_to_the_one_before_and_says_so(tmp_path):

@@ -273,7 +273,7 @@ def test_options_left_alone_give_the_agent_of_the_recipe(agent):
 
 def test_eval_tells_success_and_writes_it(finished_run, capsys):
     run = str(finished_run.path)
-    assert main(["eval", run, "--episodes", "4", "--max-steps", "6", "--out", "e.json"]) == 0
+    assert main(["eval", run, "--episodes", "4", "--max-steps", "6", "--out", "new/e.json"]) == 0
     header, _, row, _, score = capsys.readouterr().out.splitlines()
     assert score.startswith("no score of policy: the score of protocol fql is the mean of the last")
     assert header.split() == [
@@ -287,7 +287,7 @@ def test_eval_tells_success_and_writes_it(finished_run, capsys):
         "episodes",
     ]
     assert row.split() == ["run", "0.00", "0.00", "to", "0.49", "-6.0", "6", "4"]
-    saved = json.loads(Path("e.json").read_text())
+    saved = json.loads(Path("new/e.json").read_text())
     assert saved["pooled"]["lengths"] == [6, 6, 6, 6]
 
 
@@ -326,7 +326,23 @@ def test_plot_draws_runs_together(finished_run, capsys):
     assert "error: 1 runs need as many labels, got 2" in capsys.readouterr().err
     assert main(["plot", run, "--out", "p.docx"]) == 2
     assert "error: p.docx cannot be written as a picture" in capsys.readouterr().err
+    assert main(["plot", run, "--out", "p.png/q.png"]) == 2
+    assert "error: p.png/q.png cannot be written as a picture" in capsys.readouterr().err
     assert sorted(p.name for p in Path().iterdir()) == ["p.png"]
+
+
+def test_a_file_where_a_folder_is_meant_ends_in_one_line(capsys):
+    Path("file").touch()
+    assert main(["data", "generate", "pointmaze-medium-navigate", "--root", "file/x"]) == 2
+    assert capsys.readouterr().err == "error: file/x: Not a directory\n"
+
+
+def test_who_stops_listening_ends_it_quietly():
+    command = f"{sys.executable} -m flowpolicy --help | head -1"
+    found = subprocess.run(
+        ["bash", "-c", command], capture_output=True, text=True, check=True, timeout=100
+    )
+    assert found.stderr == ""
 
 
 def fp_colors(count):

@@ -117,6 +117,17 @@ def test_a_demo_that_is_killed_ends_as_one_that_is_not(tmp_path):
         assert (killed / path).read_bytes() == (whole / path).read_bytes()
 
 
+@pytest.mark.parametrize("options", [{"jobs": 0}, {"seeds": (0, 0)}])
+def test_what_cannot_be_leaves_earlier_demos_alone(tmp_path, options):
+    for name in ("demo", "demo-previous"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "demo.json").write_text("{}")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(ConfigError):
+        run_demo(tmp_path / "demo", progress=False, **options)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
 def test_the_maze_is_that_of_the_environment():
     env = make_gym(ENV)
     observation, _ = env.reset(seed=0)

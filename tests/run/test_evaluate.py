@@ -250,6 +250,19 @@ def test_without_success_only_returns_are_told():
     assert (result.successes, result.success_rate, result.interval) == (None, None, None)
 
 
+def test_an_environment_may_tell_of_successes_alone():
+    class Cheerful(LineWorld):
+        def step(self, action):
+            *step, info = super().step(action)
+            return (*step, {"success": True} if info["success"] else {})
+
+    found, whole = (
+        evaluate(Drift(1.0), kind, episodes=12, max_steps=4) for kind in (Cheerful, LineWorld)
+    )
+    assert found.successes == whole.successes
+    assert 0 < sum(found.successes) < 12
+
+
 def test_max_steps_ends_episodes():
     assert evaluate(Drift(-1), LineWorld, episodes=2, max_steps=4).lengths == (4, 4)
 

@@ -64,7 +64,7 @@ def _here(tmp_path, monkeypatch):
             "search.alpha: low must be above 0 where log is true, got 0.0",
         ),
         (
-            {"alpha": None, "more": "[search]\nscale = { choices = ['unit', 'unti'] }"},
+            {"alpha": None, "more": "[search]\nscale = { choices = ['unit', 'unti', 'unit'] }"},
             "unknown scale of fql 'unti'; did you mean 'unit'",
         ),
     ],

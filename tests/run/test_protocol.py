@@ -156,6 +156,11 @@ def test_a_stopped_run_has_no_score(tmp_path):
     RunFolder.create(tmp_path / "r" / "seed_2", {})
     with pytest.raises(ConfigError, match="2 of 3 seeds have evaluations of 'policy'; a score is"):
         score(run)
+    (tmp_path / "r" / "seed_0-backup").mkdir()  # no seed
+    config = {**run.config(), "seeds": [0, 1, 2, 3]}  # of which one has not even a folder
+    run.write_json("config.json", config)
+    with pytest.raises(ConfigError, match="2 of 4 seeds have evaluations of 'policy'; a score is"):
+        score(run)
     with pytest.raises(ConfigError, match=r"unknown evaluated actor of .*r 'flow'\. Known: policy"):
         score(run, actor="flow")
 

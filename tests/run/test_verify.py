@@ -187,3 +187,14 @@ def test_data_sets_of_before_digests_are_read(data, tmp_path, capsys):
     save_file(load_file(path), path, metadata)
     with pytest.raises(DataError, match="its digests are damaged"):
         Dataset.open(path)
+
+
+def test_other_files_of_tensors_are_no_data_sets(tmp_path, capsys):
+    from safetensors.torch import save_file
+
+    save_file({"observation": torch.zeros(2)}, tmp_path / "bad_batch.safetensors")
+    assert main(["verify", str(tmp_path)]) == 2
+    assert "error: nothing to verify" in capsys.readouterr().err
+    (tmp_path / "cut.safetensors").write_bytes(b"no header")
+    assert main(["verify", str(tmp_path)]) == 1
+    assert "damaged  " in capsys.readouterr().out
