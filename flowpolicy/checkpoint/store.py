@@ -66,6 +66,10 @@ class Checkpoints:
         root: The directory, for instance ``run/checkpoints``; made when the first one is saved.
         keep: How many of the newest checkpoints stay, besides the best; ``None`` keeps all.
 
+    Attributes:
+        beside: Steps that take no place of those, see :meth:`save`.
+        keep_beside: How many of the newest of these stay all the same.
+
     Example:
         >>> import tempfile, flowpolicy as fp
         >>> agent = fp.agents.flow_bc(3, 2, hidden=(8,))
@@ -81,7 +85,8 @@ class Checkpoints:
             raise CheckpointError(f"keep must be at least 1 checkpoint, got {keep}")
         self.root = Path(root)
         self.keep = keep
-        self._beside: set[int] = set()
+        self.beside: set[int] = set()
+        self.keep_beside = 0
 
     def steps(self) -> list[int]:
         """The steps of the checkpoints that exist, oldest first."""
@@ -128,7 +133,7 @@ class Checkpoints:
         path = write_directory(self.path(agent.step), files)
         self._link(LAST, path)
         if beside:
-            self._beside.add(agent.step)
+            self.beside.add(agent.step)
         self._drop_old()
         return path
 
@@ -251,8 +256,10 @@ class Checkpoints:
     def _drop_old(self) -> None:
         if self.keep is not None:
             steps = self.steps()
-            in_turn = [step for step in steps if step not in self._beside]
-            kept = {*in_turn[-self.keep :], steps[-1], self.best}
+            in_turn = [step for step in steps if step not in self.beside]
+            beside = [step for step in steps if step in self.beside]
+            spared = beside[len(beside) - self.keep_beside :]
+            kept = {*in_turn[-self.keep :], *spared, steps[-1], self.best}
             self._drop(step for step in steps if step not in kept)
 
     def _drop(self, steps: Iterable[int]) -> None:

@@ -167,6 +167,11 @@ class TrainConfig:
             if not self.offline_steps:
                 raise ConfigError("offline_steps must be at least 1 without online_steps, got 0")
             return
+        if self.max_episode_steps is not None and self.n_step > self.max_episode_steps:
+            raise ConfigError(
+                f"n_step {self.n_step} is longer than the episodes, max_episode_steps="
+                f"{self.max_episode_steps}: no window would come of the environment's steps"
+            )
         ONLINE_PROTOCOLS[self.online_protocol].refuse(
             offline_steps=self.offline_steps,
             online_steps=self.online_steps,
@@ -220,8 +225,10 @@ class TrainConfig:
             >>> config.difference(config.replace(seed=3))
             ('seed', 0, 3)
         """
-        here, there = self.to_dict(), other.to_dict()
-        return next(((k, v, there[k]) for k, v in here.items() if v != there[k]), None)
+        here, there = _flat(self), _flat(other)
+        names = dict.fromkeys([*here, *there])
+        changed = (name for name in names if here.get(name) != there.get(name))
+        return next(((name, here.get(name), there.get(name)) for name in changed), None)
 
     def replace(self, **changes: Any) -> TrainConfig:
         """A copy with other values."""
@@ -254,6 +261,13 @@ _LEAST = {
 _TEXTS = ("agent", "env", "device", "protocol", "online_protocol", "compile")
 _FLAGS = ("normalize_observations", "eval_at_start", "keep_best", "tensorboard")
 _COMPILE = ("auto", "on", "off")
+
+
+def _flat(config: TrainConfig) -> dict[str, Any]:
+    """All settings, each option by its own name."""
+    values = config.to_dict()
+    options: dict[str, Any] = values.pop("options")
+    return {**values, **options}
 
 
 def _named(option: str, value: Any) -> Any:

@@ -162,6 +162,7 @@ class Run:
         keep_freed_memory()
         if self.evaluates_first:
             self.evaluate()
+            self.keep_best()
         self.clock = time.perf_counter()
 
     def next_batch(self) -> TensorDict | None:
@@ -192,7 +193,11 @@ class Run:
         """The second half: evaluates if it is due, and stops if that was asked for."""
         if updated and self.due(self.config.eval_every):
             self.evaluate()
-            self.clock = time.perf_counter()
+            self.keep_best()
+        self.heed()
+
+    def heed(self) -> None:
+        """Stops if that was asked for."""
         if not self.finished:
             self.stop.raise_if_requested()
 
@@ -203,8 +208,16 @@ class Run:
 
     def due(self, every: int) -> bool:
         """Whether it is time for what happens so often, and at the end of a phase."""
-        ends = (self.config.offline_steps, self.turns)
-        return self.turn in ends or _every(self.turn, every)
+        return self.turn in self.ends or _every(self.turn, every)
+
+    @property
+    def ends(self) -> tuple[int, int]:
+        """The turns that end a phase."""
+        return self.config.offline_steps, self.turns
+
+    def in_turn(self, step: int) -> bool:
+        """Whether a checkpoint was due there."""
+        return step in self.ends or _every(step, self.config.checkpoint_every)
 
     def restore(self, step: int | None = None) -> str:
         """Puts a checkpoint in place, the newest intact one if ``None``; says where that is."""
@@ -218,6 +231,9 @@ class Run:
             self.online.load(tensors_in(loaded.files, ONLINE, origin), origin)
             self.phase = self.online
             self.turn = self.config.offline_steps + self.phase.env_steps
+        if not self.config.online_steps:  # where turns and steps are the same
+            steps = self.checkpoints.steps()
+            self.checkpoints.beside = {step for step in steps if not self.in_turn(step)}
         here = self.here
         self.logged_turn, self.logged_step = self.turn, here.step
         ranks.wait()  # until all have read
@@ -265,6 +281,7 @@ class Run:
             if self.leads:
                 self._run_episodes()
         self.stop.agree()
+        self.clock = time.perf_counter()
 
     def _run_episodes(self) -> None:
         config, here = self.config, self.here
@@ -286,10 +303,20 @@ class Run:
             key = name if len(config.eval_actors) > 1 else "eval"
             rate = result.success_rate
             self.progress.show({key: result.mean_return if rate is None else rate})
-        steps = {*self.checkpoints.steps(), here.step}
-        if config.keep_best and here.step and self.best_of(steps) == here.step:
+
+    @property
+    def is_best(self) -> bool:
+        """Whether the evaluation of just now is the best of those that have a checkpoint."""
+        step = self.agent.step
+        if not (self.leads and self.config.keep_best and step):
+            return False
+        return self.best_of({*self.checkpoints.steps(), step}) == step
+
+    def keep_best(self) -> None:
+        """Keeps the state of just now where its evaluation is the best."""
+        if self.is_best:
             self.save(beside=True)
-            self.checkpoints.mark_best(here.step)
+            self.checkpoints.mark_best(self.agent.step)
 
     def best_of(self, steps: Collection[int]) -> int | None:
         """Which of these steps had the best evaluation."""

@@ -46,6 +46,7 @@ def folder_of_seeds(
     """
     require_device(config.device)
     values = {**config.to_dict(), "seeds": list(seeds)}
+    runs = {f"seed_{n}": config.replace(seed=n) for n in seeds}  # refused before anything is made
 
     def require_same(folder: RunFolder) -> None:
         saved = folder.config()
@@ -58,7 +59,7 @@ def folder_of_seeds(
     folder, lock = claim(out, values, resume, require_same)
     try:
         folder.write_json("versions.json", versions())
-        yield folder, {folder.path / f"seed_{n}": config.replace(seed=n) for n in seeds}
+        yield folder, {folder.path / name: run for name, run in runs.items()}
     finally:
         lock.release()
 
@@ -110,7 +111,8 @@ def train_seeds(
             progress=progress,
             announce=announce,
         )
-        if waiting and any(seed.read_evaluations() for seed in folder.seeds()):
+        drawn = folder.curve.is_file() and not waiting
+        if not drawn and any(seed.read_evaluations() for seed in folder.seeds()):
             learning_curve([folder], folder.curve)
     if failures:
         out, message = next(iter(failures.items()))

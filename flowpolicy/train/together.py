@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Literal, cast
 
 import torch
@@ -18,6 +19,7 @@ from flowpolicy.plot import learning_curve
 from flowpolicy.run_folder import RunFolder
 from flowpolicy.train.compilation import compile_where_it_pays, example_batch
 from flowpolicy.train.config import TrainConfig
+from flowpolicy.train.divergence import DivergedError
 from flowpolicy.train.loop import closing
 from flowpolicy.train.run import Run
 from flowpolicy.train.seeds import finished_runs, folder_of_seeds, require_seeds
@@ -72,14 +74,17 @@ def train_together(
     ):
         if resume and len(finished_runs(configs)) == len(configs):
             say(f"{out} is finished: there is nothing to do")
+            if not folder.curve.is_file():
+                learning_curve([folder], folder.curve)
             return folder
         step = common_step([RunFolder(path) for path in configs])
         data = prepare(config, dataset)
         stop.raise_if_requested()
         runs: list[Run] = []
-        with closing(runs):
+        with closing(runs), _saving(runs):
             for i, (path, single) in enumerate(configs.items()):
                 run = Run(single, path, stop, data, resume=resume, progress=progress, line=i)
+                run.checkpoints.keep_beside = 2  # while those of one step are being written
                 runs.append(run)
             say(f"data: {describe(data[0])}")
             if step is not None:
@@ -93,16 +98,43 @@ def train_together(
             for run in runs:
                 run.begin()
             while not runs[0].finished:
-                batches = [cast("TensorDict", run.next_batch()) for run in runs]
-                metrics = stack.update(torch.stack(batches))
-                for run, its_own in zip(runs, metrics.unbind(0), strict=True):
-                    run.write(its_own)  # all are saved before the first is evaluated
-                for run in runs:
-                    run.assess(updated=True)
+                _turn(runs, stack)
             for run in runs:
                 run.end()
         learning_curve([folder], folder.curve)
     return folder
+
+
+@contextmanager
+def _saving(runs: Sequence[Run]) -> Iterator[None]:
+    """Saves all where one has diverged: what the others have learned is as good as before."""
+    try:
+        yield
+    except DivergedError:
+        for run in runs:
+            run.save(beside=True)
+        raise
+
+
+def _turn(runs: Sequence[Run], stack: AgentStack) -> None:
+    batches = [cast("TensorDict", run.next_batch()) for run in runs]
+    metrics = stack.update(torch.stack(batches))
+    for run, its_own in zip(runs, metrics.unbind(0), strict=True):
+        run.write(its_own)  # all are saved before the first is evaluated
+    if runs[0].due(runs[0].config.eval_every):
+        _evaluate(runs)
+    runs[0].heed()
+
+
+def _evaluate(runs: Sequence[Run]) -> None:
+    """Where one is at its best, all are saved, so that they have a step to go on from together."""
+    for run in runs:
+        run.evaluate()
+    if any(run.is_best for run in runs):
+        for run in runs:
+            run.save(beside=True)
+    for run in runs:
+        run.keep_best()
 
 
 def common_step(folders: Sequence[RunFolder]) -> int | None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 
 import pytest
 
+from flowpolicy.agents import AgentStack
 from flowpolicy.checkpoint import Checkpoints
 from flowpolicy.cli import main
 from flowpolicy.data import Dataset
 from flowpolicy.errors import ConfigError
+from flowpolicy.evaluate import Evaluation
 from flowpolicy.run_folder import RunFolder
-from flowpolicy.train import Stopped, train, train_seeds, train_together
+from flowpolicy.train import DivergedError, Stopped, train, train_seeds, train_together
 from flowpolicy.train.run import Run
 from tests.run.conftest import MAZE, TINY
 from tests.run.pole import SHORT, pole_data
@@ -164,11 +167,10 @@ def test_events_after_the_checkpoint_are_hidden(out, data):
 # --- several seeds -------------------------------------------------------------------------------
 
 
-def together(out, data, **options) -> list[str]:
+def together(out, data, resume=False, **changes) -> list[str]:
     said: list[str] = []
-    train_together(
-        OFFLINE, (0, 3), out, dataset=data, progress=False, announce=said.append, **options
-    )
+    options = {"dataset": data, "resume": resume, "progress": False, "announce": said.append}
+    train_together(OFFLINE.replace(**changes), (0, 3), out, **options)
     return said
 
 
@@ -286,5 +288,62 @@ def test_a_stop_of_several_seeds_is_gone_on_from(out, data):
         with pytest.raises(Stopped):
             together(out, data)
     steps = [Checkpoints(seed.path / "checkpoints").steps() for seed in RunFolder(out).seeds()]
-    assert steps[0] == steps[1] == [3]
-    assert "resumed at update 3" in together(out, data, resume="auto")
+    assert steps[0] == steps[1] == [5]
+    assert "resumed at update 5" in together(out, data, resume="auto")
+
+
+def test_seeds_have_a_step_in_common_wherever_they_were_at_their_best(out, data, monkeypatch):
+    """Killed in the third evaluation, where none was due but those of the best."""
+    returns = iter([1.0, 0.0, 0.0, 2.0])  # seed 0 at 2 and at 4, seed 3 at 2 and at 4
+
+    def evaluated(*_, **__):
+        if (value := next(returns, None)) is None:
+            raise KeyboardInterrupt
+        return Evaluation((value,), (1,), None, 0.1)
+
+    monkeypatch.setattr("flowpolicy.train.run.evaluate", evaluated)
+    changes = {"eval_every": 2, "checkpoint_every": 0, "offline_steps": 8}
+    with pytest.raises(KeyboardInterrupt):
+        together(out, data, **changes)
+    seeds = RunFolder(out).seeds()
+    assert [seed.checkpoints.best for seed in seeds] == [2, 4]
+    returns = iter([0.0] * 20)
+    assert "resumed at update 4" in together(out, data, resume="auto", **changes)
+
+
+@pytest.mark.filterwarnings("ignore:updates were skipped")
+def test_what_the_healthy_seeds_have_learned_is_saved(out, data, monkeypatch):
+    update = AgentStack.update
+
+    def spoiled(stack, batch):
+        if stack.agents[0].step >= 6:
+            batch = batch.clone()
+            batch["next", "reward"][1] = math.nan
+        return update(stack, batch)
+
+    monkeypatch.setattr(AgentStack, "update", spoiled)
+    changes = {"max_skips": 2, "log_every": 1, "offline_steps": 20, "checkpoint_every": 5}
+    with pytest.raises(DivergedError):
+        together(out, data, eval_every=0, **changes)
+    assert [seed.checkpoints.steps()[-1] for seed in RunFolder(out).seeds()] == [8, 8]
+
+
+def test_the_curve_is_drawn_where_it_was_missed(out, data):
+    together(out, data)
+    RunFolder(out).curve.unlink()
+    together(out, data, resume="auto")
+    assert RunFolder(out).curve.is_file()
+
+
+@pytest.mark.parametrize("trainer", [train_seeds, train_together])
+def test_seeds_that_cannot_be_leave_no_folder(trainer, out):
+    with pytest.raises(ConfigError, match="seed must be at least 0, got -1"):
+        trainer(TINY, (-1, 0), out, progress=False)
+    assert not out.exists()
+
+
+def test_a_run_names_the_option_that_differs(out, data):
+    train(OFFLINE, out, dataset=data, progress=False)
+    other = OFFLINE.replace(options={**OFFLINE.options, "lr": 0.001})
+    with pytest.raises(ConfigError, match=r"is a run with lr .*, not 0\.001; resume it"):
+        train(other, out, dataset=data, resume=True, progress=False)

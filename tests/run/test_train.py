@@ -405,7 +405,7 @@ def test_a_stop_saves_every_seed_of_one_program(out, monkeypatch):
     with pytest.raises(Stopped) as stopped:
         train_together(TINY, (0, 3), out, progress=False)
     assert stopped.value.saved
-    assert [seed.checkpoints.steps() for seed in RunFolder.open(out).seeds()] == [[3], [3]]
+    assert [seed.checkpoints.steps() for seed in RunFolder.open(out).seeds()] == [[5], [5]]
 
 
 def test_one_program_has_no_environments_to_learn_in(out):
@@ -495,6 +495,10 @@ def test_configuration_survives_json():
         ({"horizon": 0}, "horizon must be at least 1, got 0"),
         ({"horizon": 2}, "horizon 2 and n_step 2 exclude each other: the target of a chunk sums"),
         ({"options": {"horizon": 2}}, "horizon is an option of the run, not of the agent"),
+        (
+            {"online_steps": 5, "max_episode_steps": 1},
+            "n_step 2 is longer than the episodes",
+        ),
         ({"eval_actors": ()}, "eval_actors must name at least one actor"),
     ],
 )
