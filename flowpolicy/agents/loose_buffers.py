@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, final
+from typing import final
 
 from torch import Tensor, nn
 
-from flowpolicy.modules.extra_tensors import load_tensors, save_tensors
+from flowpolicy.modules.extra_tensors import ExtraTensors
 
 
 @final
-class LooseBuffers(nn.Module):
+class LooseBuffers(ExtraTensors, nn.Module):
     """Saves and restores the persistent buffers of some modules that the owned networks lack.
 
     Args:
@@ -41,29 +41,6 @@ class LooseBuffers(nn.Module):
                     seen.add(id(buffer))
                     yield ".".join(part for part in (root_name, path, name) if part), buffer
 
-    def _known(self, prefix: str) -> dict[str, Tensor]:
+    def extra_tensors(self, prefix: str) -> dict[str, Tensor]:
+        """All of them, by their names in the state dict."""
         return {prefix + name: buffer for name, buffer in self.named()}
-
-    def _save_to_state_dict(
-        self,
-        destination: dict[str, Tensor],
-        prefix: str,
-        keep_vars: bool,  # noqa: FBT001
-    ) -> None:
-        save_tensors(self._known(prefix), destination, keep_vars=keep_vars)
-
-    def _load_from_state_dict(  # noqa: PLR0917  (torch's signature)
-        self,
-        state_dict: Mapping[str, Tensor],
-        prefix: str,
-        local_metadata: Mapping[str, Any],
-        strict: bool,  # noqa: FBT001
-        missing_keys: list[str],
-        unexpected_keys: list[str],
-        error_msgs: list[str],
-    ) -> None:
-        del local_metadata
-        known = self._known(prefix)
-        load_tensors(known, state_dict, missing_keys, error_msgs)
-        if strict:
-            unexpected_keys += [k for k in state_dict if k.startswith(prefix) and k not in known]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar, Literal, cast
+from typing import ClassVar, Literal, cast
 
 import torch
 from tensordict import NestedKey, TensorDict, TensorDictBase
@@ -16,7 +16,7 @@ from torchrl.objectives import LossModule
 from flowpolicy.errors import ConfigError, require_not_negative
 from flowpolicy.modules.drawing import with_draws
 from flowpolicy.modules.evaluated_batch import EvaluatedBatch
-from flowpolicy.modules.extra_tensors import load_tensors, save_tensors
+from flowpolicy.modules.extra_tensors import ExtraTensors
 from flowpolicy.modules.frozen import frozen, is_frozen, unfrozen
 from flowpolicy.modules.keys import BatchKeys
 from flowpolicy.modules.learned_coefficient import LearnedCoefficient
@@ -27,7 +27,7 @@ from flowpolicy.ranks import count, is_spread, mean_over_ranks
 Reduction = Literal["mean", "sum", "none"]
 
 
-class Loss(LossModule):
+class Loss(ExtraTensors, LossModule):
     r"""Trains one network; reads every other through a ``frozen`` view.
 
     .. math:: L = c \cdot \mathrm{reduce}_B\, \ell(s, a, \ldots)
@@ -223,38 +223,12 @@ class Loss(LossModule):
         parts = [part for _, network in self.frozen_networks() for part in network.modules()]
         return list(dict.fromkeys(part for part in parts if isinstance(part, TargetNetwork)))
 
-    def _target_tensors(self, prefix: str) -> dict[str, Tensor]:
+    def extra_tensors(self, prefix: str) -> dict[str, Tensor]:
         """Those of the target networks, by their names in the state dict."""
         tensors: dict[str, Tensor] = {}
         for i, target in enumerate(self.target_networks()):
             tensors |= target.state_dict(prefix=f"{prefix}target_networks.{i}.", keep_vars=True)
         return tensors
-
-    def _save_to_state_dict(
-        self,
-        destination: dict[str, Any],
-        prefix: str,
-        keep_vars: bool,  # noqa: FBT001
-    ) -> None:
-        super()._save_to_state_dict(destination, prefix, keep_vars)
-        save_tensors(self._target_tensors(prefix), destination, keep_vars=keep_vars)
-
-    def _load_from_state_dict(  # noqa: PLR0917  (torch's signature)
-        self,
-        state_dict: Mapping[str, Tensor],
-        prefix: str,
-        local_metadata: Mapping[str, Any],
-        strict: bool,  # noqa: FBT001
-        missing_keys: list[str],
-        unexpected_keys: list[str],
-        error_msgs: list[str],
-    ) -> None:
-        tensors = self._target_tensors(prefix)
-        own = {key: value for key, value in state_dict.items() if key not in tensors}
-        super()._load_from_state_dict(
-            own, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
-        )
-        load_tensors(tensors, state_dict, missing_keys, error_msgs)
 
     def reset_parameters_recursive(self) -> None:
         """Initialise the trained network anew, layer by layer, by TorchRL's convention."""
