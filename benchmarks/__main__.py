@@ -28,7 +28,7 @@ MODULES = [
     "obstacles",
 ]  # fmt: skip
 
-# More threads concern the updates alone.
+# What more threads concern.
 WITH_MORE_THREADS = ("update", "seeds")
 
 # What is measured unless everything is: FQL at every size, the other recipes at two.

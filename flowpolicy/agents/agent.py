@@ -153,7 +153,6 @@ class Agent(nn.Module):
 
         One that requires no gradient is held as it is.
 
-
         Args:
             only: the losses to ask, by name; all where ``None``.
         """

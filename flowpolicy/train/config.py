@@ -278,7 +278,7 @@ def _named(option: str, value: Any) -> Any:
         return value
     names = NAMED_OPTIONS.get(option, {})
     for name, known in names.items():
-        if value is known or value == known:
+        if value == known:
             return name
     told = f", or one of the objects {', '.join(names)}" if names else ""
     raise ConfigError(

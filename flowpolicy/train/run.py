@@ -208,16 +208,11 @@ class Run:
 
     def due(self, every: int) -> bool:
         """Whether it is time for what happens so often, and at the end of a phase."""
-        return self.turn in self.ends or _every(self.turn, every)
+        return self.due_at(self.turn, every)
 
-    @property
-    def ends(self) -> tuple[int, int]:
-        """The turns that end a phase."""
-        return self.config.offline_steps, self.turns
-
-    def in_turn(self, step: int) -> bool:
-        """Whether a checkpoint was due there."""
-        return step in self.ends or _every(step, self.config.checkpoint_every)
+    def due_at(self, turn: int, every: int) -> bool:
+        """Whether it was time at a turn for what happens so often, or that ended a phase."""
+        return turn in (self.config.offline_steps, self.turns) or _every(turn, every)
 
     def restore(self, step: int | None = None) -> str:
         """Puts a checkpoint in place, the newest intact one if ``None``; says where that is."""
@@ -232,8 +227,9 @@ class Run:
             self.phase = self.online
             self.turn = self.config.offline_steps + self.phase.env_steps
         if not self.config.online_steps:  # where turns and steps are the same
+            every = self.config.checkpoint_every
             steps = self.checkpoints.steps()
-            self.checkpoints.beside = {step for step in steps if not self.in_turn(step)}
+            self.checkpoints.beside = {step for step in steps if not self.due_at(step, every)}
         here = self.here
         self.logged_turn, self.logged_step = self.turn, here.step
         ranks.wait()  # until all have read
