@@ -346,3 +346,14 @@ def test_renaming_an_entry_leaves_what_a_recipe_named_otherwise(name) -> None:
         renamed.get(key, key) if isinstance(key, str) else (key[0], renamed.get(key[1], key[1]))
         for key in before
     }
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated")
+def test_no_tangent_passes_what_an_edit_holds_fixed() -> None:
+    base = fp.EulerSampler(fp.VelocityField(OBS, ACT, HIDDEN), 2)
+    actor = fp.EditActor(base, fp.TanhGaussianActor(OBS + ACT, ACT, HIDDEN), scale=0.1)
+    s, noise = torch.randn(4, OBS), torch.randn(4, 2, ACT)
+    towards = torch.ones_like(noise)
+    towards[:, 1] = 0  # the base's noise alone
+    _, tangent = torch.func.jvp(lambda z: actor.raw(s, z), (noise,), (towards,))
+    assert (tangent == 0).all()

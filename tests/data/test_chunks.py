@@ -183,12 +183,3 @@ def test_validity_is_a_flag():
     entries = transitions([3])
     with pytest.raises(DataError, match=r"'valid' must be boolean, got torch.float32\. Convert it"):
         Dataset({**entries, "valid": torch.ones(3, 1)})
-
-
-def test_further_entries_of_the_end_are_those_of_the_windows_last_step():
-    rows = transitions([5, 4, 6], successes={6})
-    rows["next", "goal"], rows["goal"] = rows["next", "observation"], rows["observation"]
-    dataset = Dataset(rows)
-    windows = chunk(dataset, 3, 0.9).entries()
-    assert torch.equal(windows["next", "goal"], windows["next", "observation"])
-    assert torch.equal(windows["goal"], windows["observation"])

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowpolicy.data import Dataset, DatasetInfo
-from flowpolicy.data.transforms import n_step, with_next_action
+from flowpolicy.data.transforms import chunk, n_step, with_next_action
 from flowpolicy.errors import ConfigError, DataError
 from tests.data.conftest import transitions
 
@@ -160,10 +160,10 @@ def test_warns_where_most_rows_are_dropped():
     assert heard[0].filename == __file__
 
 
-def test_further_entries_of_the_end_are_those_of_the_windows_last_step():
+@pytest.mark.parametrize("transform", [n_step, chunk])
+def test_further_entries_of_the_end_are_those_of_the_windows_last_step(transform):
     rows = transitions([5, 4, 6], successes={6})
     rows["next", "goal"], rows["goal"] = rows["next", "observation"], rows["observation"]
-    dataset = Dataset(rows)
-    windows = n_step(dataset, 3, 0.9).entries()
+    windows = transform(Dataset(rows), 3, 0.9).entries()
     assert torch.equal(windows["next", "goal"], windows["next", "observation"])
     assert torch.equal(windows["goal"], windows["observation"])

@@ -21,7 +21,7 @@ import flowpolicy as fp
 from flowpolicy.agents import Agent
 from flowpolicy.checkpoint import Checkpoints, DamagedCheckpointError, agent_to_files, random_state
 from flowpolicy.checkpoint.agent_files import agent_from_files
-from flowpolicy.checkpoint.optimizer_state import optimizer_to_state
+from flowpolicy.checkpoint.optimizer_state import optimizer_to_state, state_to_optimizer
 from flowpolicy.checkpoint.tensors import bytes_to_tensors, tensors_to_bytes
 from flowpolicy.errors import CheckpointError
 from tests.run.conftest import learn, tiny_agent
@@ -490,3 +490,12 @@ def test_a_checkpoint_of_a_gpu_goes_on_on_the_cpu():
     agent_from_files(agent_to_files(agent), resumed, origin="test")
     learn(resumed, batches, 1)
     assert resumed.step == 2
+
+
+def test_a_learning_rate_in_a_tensor_comes_back_where_it_was():
+    agent = tiny_agent(0)
+    agent.optimizer.param_groups[0]["lr"] = torch.tensor(1e-2)
+    tensors, groups = optimizer_to_state(agent.optimizer)
+    agent.optimizer.param_groups[0]["lr"] = torch.tensor(0.0, device="meta")
+    state = state_to_optimizer(agent.optimizer, tensors, groups, "here")
+    assert state["param_groups"][0]["lr"].device.type == "meta"

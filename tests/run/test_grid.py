@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 
 from flowpolicy.benchmark.grid import Grid
+from flowpolicy.benchmark.ray_backend import _data_root
+from flowpolicy.benchmark.search import _cells
 from flowpolicy.benchmark.sweep import numbered_cells, run_one, run_sweep
 from flowpolicy.cli import main
 from flowpolicy.errors import ConfigError, DataError
-from tests.run.conftest import MAZE
+from tests.run.conftest import MAZE, TINY
 
 GRID = {"agent": '["fql"]', "env": f'["{MAZE}"]', "seed": "[0, 1]", "alpha": "[1.0, 10.0]"}
 RUN = {"offline_steps": "10", "hidden": "[8]", "flow_steps": "2"}
@@ -143,3 +145,22 @@ def test_what_cannot_run_is_refused_before_anything_is_written():
     Path("s/notes.txt").touch()
     with pytest.raises(ConfigError, match="s exists and has no sweep.json; choose another"):
         run_sweep(grid, "s")
+
+
+def test_a_trial_whose_values_cannot_be_together_has_no_cells(tmp_path):
+    fixed = {"offline_steps": 0, "online_steps": 100_000, "online_protocol": "rlpd"}
+    grid = Grid("g", "", {"agent": ["rlpd"], "env": [MAZE], "seed": [0]}, fixed)
+    said: list[str] = []
+    assert _cells(grid, tmp_path, None, {"batch_size": 169}, said.append) == {}
+    (told,) = said
+    assert told.startswith("a trial fails: grid g, ") and "got 169" in told
+    assert len(_cells(grid, tmp_path, None, {"batch_size": 64}, said.append)) == 1
+
+
+def test_other_machines_are_told_where_the_data_lie(tmp_path, monkeypatch):
+    (tmp_path / "pointmaze-medium-navigate-v0.npz").touch()
+    monkeypatch.chdir(tmp_path.parent)
+    assert _data_root(TINY.replace(data_root=tmp_path.name)) == str(tmp_path)
+    monkeypatch.setenv("FLOWPOLICY_DATA", tmp_path.name)
+    assert _data_root(TINY.replace(data_root=None)) == str(tmp_path)
+    assert _data_root(TINY.replace(data_root="nowhere")) == "nowhere"
