@@ -142,9 +142,9 @@ class Checkpoints:
         """The step of the checkpoint that :meth:`mark_best` was told of, if it is there."""
         link = self.root / BEST
         if link.is_dir() and not link.is_symlink():  # a tool has copied what it led to
-            manifest = (link / MANIFEST).read_bytes()
-            same = (s for s in self.steps() if (self.path(s) / MANIFEST).read_bytes() == manifest)
-            return next(same, None)
+            copied = _manifest(link)
+            same = (step for step in self.steps() if _manifest(self.path(step)) == copied)
+            return None if copied is None else next(same, None)
         name = link.readlink().name if link.is_symlink() and link.exists() else ""
         return int(name.removeprefix(_STEP_PREFIX)) if name else None
 
@@ -268,3 +268,11 @@ class Checkpoints:
             doomed = self.root / f"{STAGING_PREFIX}old-{step:08d}-{secrets.token_hex(4)}"
             self.path(step).rename(doomed)
             shutil.rmtree(doomed, ignore_errors=True)
+
+
+def _manifest(path: Path) -> bytes | None:
+    """Which files a checkpoint has and their digests; ``None`` where it is damaged."""
+    try:
+        return (path / MANIFEST).read_bytes()
+    except OSError:
+        return None

@@ -338,6 +338,10 @@ def test_copies_in_place_of_the_links_are_known_and_replaced(tmp_path):
     assert not (copied.root / "best").is_symlink()
     assert copied.best == 1
     assert copied.read("best").config == {"number": 1}
+    (copied.path(1) / "manifest.json").unlink()
+    assert copied.best is None  # none that is whole
+    (copied.root / "best" / "manifest.json").unlink()
+    assert copied.best is None
     agent = tiny_agent(3)
     agent.step = 3
     copied.save(agent)
