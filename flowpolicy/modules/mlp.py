@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import cast
 
 from torch import Tensor, nn
 
 from flowpolicy.errors import require_at_least, require_hidden
 from flowpolicy.functional.tanh_gelu import tanh_gelu
+from flowpolicy.modules.head import Head
 
 Activation = Callable[[], nn.Module]
 
@@ -21,17 +23,34 @@ class TanhGELU(nn.Module):
         return tanh_gelu(x)
 
 
-def xavier_linear(in_features: int, out_features: int, gain: float = 1.0) -> nn.Linear:
+def xavier_linear(
+    in_features: int, out_features: int, gain: float = 1.0, kind: type[nn.Linear] = nn.Linear
+) -> nn.Linear:
     """A linear layer with Xavier-uniform weights, times ``gain``, and zero biases."""
-    layer = nn.Linear(in_features, out_features)
+    layer = kind(in_features, out_features)
     nn.init.xavier_uniform_(layer.weight, gain)
     nn.init.zeros_(layer.bias)
     return layer
 
 
-def layer_norm_1e6(features: int) -> nn.Module:
-    """LayerNorm with the authors' epsilon of 1e-6 (PyTorch's default is 1e-5)."""
-    return nn.LayerNorm(features, eps=1e-6)
+xavier_head = partial(xavier_linear, kind=Head)
+"""The same for the last layer of a network."""
+
+
+class LayerNorm1e6(nn.LayerNorm):
+    """LayerNorm with the authors' epsilon of 1e-6 (PyTorch's default is 1e-5).
+
+    Args:
+        features: the width that is normalised.
+    """
+
+    def __init__(self, features: int) -> None:
+        super().__init__(features, eps=1e-6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[*B, features] -> [*B, features]``."""
+        # Under autocast vmap differentiates only inputs of the weights' dtype.
+        return super().forward(x.to(self.weight.dtype))
 
 
 def hidden_layers(
@@ -42,7 +61,7 @@ def hidden_layers(
     layer_norm: bool,
     activation: Activation = TanhGELU,
     linear: Callable[[int, int], nn.Module] = xavier_linear,
-    norm: Callable[[int], nn.Module] = layer_norm_1e6,
+    norm: Callable[[int], nn.Module] = LayerNorm1e6,
 ) -> tuple[nn.Sequential, int]:
     """Linear, activation, LayerNorm where asked, for each hidden size; and the width at the end.
 
@@ -74,10 +93,10 @@ def mlp(
     layer_norm: bool,
     activation: Activation = TanhGELU,
     linear: Callable[[int, int], nn.Module] = xavier_linear,
-    norm: Callable[[int], nn.Module] = layer_norm_1e6,
-    head: Callable[[int, int], nn.Module] | None = None,
+    norm: Callable[[int], nn.Module] = LayerNorm1e6,
+    head: Callable[[int, int], nn.Module] = xavier_head,
 ) -> nn.Sequential:
-    """Hidden layers, then a plain linear layer.
+    """Hidden layers, then a linear layer that keeps its digits under autocast.
 
     Args:
         owner: who is building it, for error messages.
@@ -88,7 +107,7 @@ def mlp(
         activation: makes an activation.
         linear: makes a linear layer of given sizes.
         norm: makes a normalisation of given size.
-        head: makes the last linear layer; ``linear`` where ``None``.
+        head: makes the last linear layer.
     """
     layers, width = hidden_layers(
         owner,
@@ -100,7 +119,7 @@ def mlp(
         norm=norm,
     )
     require_at_least(owner, "output size", out_features, 1)
-    layers.append((head or linear)(width, out_features))
+    layers.append(head(width, out_features))
     return layers
 
 

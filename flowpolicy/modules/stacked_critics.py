@@ -17,6 +17,7 @@ from flowpolicy.errors import (
     require_same_batch,
 )
 from flowpolicy.functional.aggregation import Aggregation
+from flowpolicy.modules.head import StackedHead
 from flowpolicy.modules.keys import entry
 from flowpolicy.modules.mlp import Activation, like, mlp
 from flowpolicy.modules.stacked import StackedLayerNorm, StackedLinear
@@ -71,6 +72,7 @@ class StackedCritics(TensorDictModuleBase, ABC):
             activation=activation,
             linear=lambda i, o: StackedLinear(self.size, i, o),
             norm=lambda features: StackedLayerNorm(self.size, features),
+            head=lambda i, o: StackedHead(self.size, i, o),
         )
 
     @property
