@@ -24,8 +24,8 @@ from benchmarks.report import read, tables
 FOLDER = Path(__file__).parent
 # The updates first: the memory's programs find what they compiled.
 MODULES = [
-    "update", "seeds", "memory", "losses", "sampling", "acting", "evaluation", "import", "scaling",
-    "obstacles",
+    "update", "seeds", "memory", "precision", "losses", "sampling", "acting", "evaluation",
+    "import", "scaling", "obstacles",
 ]  # fmt: skip
 
 # What more threads concern.

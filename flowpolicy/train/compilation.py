@@ -13,6 +13,7 @@ from flowpolicy.agents import Agent, AgentStack
 from flowpolicy.data import Dataset
 from flowpolicy.paths import Draw
 from flowpolicy.train.config import TrainConfig
+from flowpolicy.train.precision import products_in
 
 PAYS_FROM = 20_000
 """Updates: compiling takes about a minute, and spares 5 to 50 milliseconds an update."""
@@ -40,7 +41,8 @@ def compile_where_it_pays(
     yield "updates: compiling, which takes about a minute"
     draw = partial(Draw.like, generator=torch.Generator(batch["observation"].device))
     try:
-        learner.compile().backward(learner.loss.with_draws(batch, draw))
+        with products_in(config):
+            learner.compile().backward(learner.loss.with_draws(batch, draw))
     except TorchDynamoException as error:
         if config.compile == "on":
             raise

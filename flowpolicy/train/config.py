@@ -60,6 +60,9 @@ class TrainConfig:
             number is part of what makes a run repeatable bit by bit.
         compile: Run each update as one compiled graph: on, off, or auto, which compiles where the
             run is long enough to gain from it and the machine can.
+        precision: Of the matrix products of updates: float32; tf32, on GPUs that have it; or
+            bfloat16, by autocast. Weights, optimizer, losses and what networks give out stay in
+            float32.
         data_root: Folder of data sets; ``None`` means $FLOWPOLICY_DATA or ~/.ogbench/data.
         tensorboard: Write TensorBoard events.
 
@@ -97,6 +100,7 @@ class TrainConfig:
     device: str = "cpu"
     threads: int | None = None
     compile: str = "auto"
+    precision: str = "float32"
     data_root: str | None = None
     tensorboard: bool = True
 
@@ -123,9 +127,7 @@ class TrainConfig:
         if self.options.get("lr", 1.0) <= 0:
             raise ConfigError(f"lr must be above 0, got {self.options['lr']}")
         protocol(self.protocol)  # refuses an unknown one
-        if self.compile not in _COMPILE:
-            raise unknown_name("value of compile", self.compile, _COMPILE)
-        parse_device(self.device)
+        self._refuse_impossible_machine()
         if not self.eval_actors:
             raise ConfigError("eval_actors must name at least one actor, for instance policy")
 
@@ -159,6 +161,17 @@ class TrainConfig:
         ):
             if not fits:
                 raise ConfigError(f"{name} must be {kind}, got {value!r}")
+
+    def _refuse_impossible_machine(self) -> None:
+        if self.compile not in _COMPILE:
+            raise unknown_name("value of compile", self.compile, _COMPILE)
+        if self.precision not in _PRECISIONS:
+            raise unknown_name("precision", self.precision, _PRECISIONS)
+        if parse_device(self.device).type != "cuda" and self.precision == "tf32":
+            raise ConfigError(
+                f"precision tf32 is of GPUs, and the device is {self.device}; take bfloat16, where "
+                "the processor has it, or float32"
+            )
 
     def _refuse_impossible_phases(self) -> None:
         if self.online_protocol not in ONLINE_PROTOCOLS:
@@ -258,9 +271,10 @@ _LEAST = {
 }
 
 
-_TEXTS = ("agent", "env", "device", "protocol", "online_protocol", "compile")
+_TEXTS = ("agent", "env", "device", "protocol", "online_protocol", "compile", "precision")
 _FLAGS = ("normalize_observations", "eval_at_start", "keep_best", "tensorboard")
 _COMPILE = ("auto", "on", "off")
+_PRECISIONS = ("float32", "tf32", "bfloat16")
 
 
 def _flat(config: TrainConfig) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from flowpolicy.run_folder import RunFolder
 from flowpolicy.train.claim import Resume, finished_already
 from flowpolicy.train.compilation import compile_where_it_pays, example_batch
 from flowpolicy.train.config import TrainConfig
+from flowpolicy.train.precision import products_in
 from flowpolicy.train.process_group import process_group, require_shareable
 from flowpolicy.train.resume import require_same_run
 from flowpolicy.train.run import Run
@@ -109,7 +110,9 @@ def train(
             run.begin()
             while not run.finished:
                 rows = run.next_batch()
-                run.end_turn(None if rows is None else run.agent.update(rows))
+                with products_in(config):
+                    metrics = None if rows is None else run.agent.update(rows)
+                run.end_turn(metrics)
             run.end()
     return run.folder
 

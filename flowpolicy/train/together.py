@@ -21,6 +21,7 @@ from flowpolicy.train.compilation import compile_where_it_pays, example_batch
 from flowpolicy.train.config import TrainConfig
 from flowpolicy.train.divergence import DivergedError
 from flowpolicy.train.loop import closing
+from flowpolicy.train.precision import products_in
 from flowpolicy.train.run import Run
 from flowpolicy.train.seeds import finished_runs, folder_of_seeds, require_seeds
 from flowpolicy.train.stop import StopRequest
@@ -118,7 +119,8 @@ def _saving(runs: Sequence[Run]) -> Iterator[None]:
 
 def _turn(runs: Sequence[Run], stack: AgentStack) -> None:
     batches = [cast("TensorDict", run.next_batch()) for run in runs]
-    metrics = stack.update(torch.stack(batches))
+    with products_in(runs[0].config):
+        metrics = stack.update(torch.stack(batches))
     for run, its_own in zip(runs, metrics.unbind(0), strict=True):
         run.write(its_own)  # all are saved before the first is evaluated
     if runs[0].due(runs[0].config.eval_every):

@@ -24,6 +24,7 @@ from flowpolicy.data import Dataset, DatasetInfo, transforms
 from flowpolicy.errors import ConfigError, FlowPolicyError
 from flowpolicy.evaluate import evaluate, wilson_interval
 from flowpolicy.functional import min_value
+from flowpolicy.modules import OneStepActor
 from flowpolicy.run_folder import RunFolder
 from flowpolicy.train import (
     DivergedError,
@@ -34,6 +35,7 @@ from flowpolicy.train import (
     train_together,
     versions,
 )
+from flowpolicy.train.precision import products_in
 from flowpolicy.train.records import CsvFile, TensorBoard
 from flowpolicy.train.seeds import SeedError
 from flowpolicy.train.stop import StopRequest
@@ -439,6 +441,60 @@ def test_seeds_as_one_program_are_compiled_once(out, monkeypatch):
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
 
 
+def test_updates_alone_are_in_the_precision_that_was_asked_for(out, monkeypatch):
+    asked = set()
+
+    def watched(method):
+        def call(self, *arguments):
+            asked.add((method.__name__, torch.is_autocast_enabled("cpu")))
+            return method(self, *arguments)
+
+        return call
+
+    monkeypatch.setattr(Agent, "update", watched(Agent.update))
+    monkeypatch.setattr(OneStepActor, "act", watched(OneStepActor.act))
+    config = TINY.replace(offline_steps=10, eval_every=0)
+    folders = {
+        precision: train(config.replace(precision=precision), out / precision, progress=False)
+        for precision in ("bfloat16", "float32")
+    }
+    assert asked == {("update", True), ("update", False), ("act", True), ("act", False)}
+    assert not torch.is_autocast_enabled("cpu")
+    coarse, fine = (rows(folder.metrics)[-1] for folder in folders.values())
+    assert coarse["loss_qvalue"] != fine["loss_qvalue"]
+    assert float(coarse["loss_qvalue"]) == pytest.approx(float(fine["loss_qvalue"]), rel=0.05)
+    weights = load_policy(folders["bfloat16"].path).state_dict().values()
+    assert {weight.dtype for weight in weights} <= {torch.float32, torch.int64}
+
+
+@pytest.mark.compile
+def test_the_compiled_program_is_of_the_same_precision(out, monkeypatch):
+    monkeypatch.setattr(Agent, "compile", partialmethod(Agent.compile, backend="eager"))
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    config = TINY.replace(offline_steps=3, eval_every=0, compile="on", precision="bfloat16")
+    train(config, out, progress=False)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
+
+
+def test_seeds_as_one_program_are_in_the_same_precision_as_alone(out):
+    config = TINY.replace(offline_steps=5, eval_every=0, precision="bfloat16")
+    together = train_together(config, (0, 3), out, progress=False).seeds()[1]
+    alone = train(config.replace(seed=3), out.with_name("alone"), progress=False)
+    fine = config.replace(seed=3, precision="float32")
+    exact = train(fine, out.with_name("exact"), progress=False)
+    losses = [float(rows(each.metrics)[-1]["loss_qvalue"]) for each in (together, alone, exact)]
+    assert losses[0] == pytest.approx(losses[1], rel=0.02)
+    assert losses[0] != losses[2]
+
+
+def test_tf32_is_for_updates_alone():
+    before = torch.get_float32_matmul_precision()
+    with products_in(TINY.replace(device="cuda", precision="tf32")):
+        assert torch.get_float32_matmul_precision() == "high"
+    assert torch.get_float32_matmul_precision() == before
+
+
 def test_a_machine_that_cannot_compile_trains_and_says_why(out, monkeypatch):
     def no_compiler(graph, inputs):
         raise RuntimeError("no C++ compiler here")
@@ -473,6 +529,8 @@ def test_configuration_survives_json():
         ({"options": {"discount": 0.9}}, "discount is an option of the run, not of the agent"),
         ({"options": {"alpha": float("nan")}}, "alpha must be finite, got nan"),
         ({"compile": "yes"}, "unknown value of compile 'yes'"),
+        ({"precision": "bfloat"}, "unknown precision 'bfloat'; did you mean 'bfloat16'"),
+        ({"precision": "tf32"}, "precision tf32 is of GPUs, and the device is cpu; take bfloat16"),
         ({"options": {"lr": -1}}, "lr must be above 0, got -1"),
         ({"options": {"lr": 0.0}}, "lr must be above 0, got 0.0"),
         ({"options": {"lr": float("inf")}}, "lr must be finite, got inf"),
