@@ -69,7 +69,7 @@ class Agent(nn.Module):
     Raises:
         ConfigError: two networks in one role, two losses of one name, contradicting draws, a
             ``clip_norm`` that is not above 0, an unknown loss in ``every``, none that counts in
-            every update, or a ``LearnedCoefficient`` that no ``DualLoss`` moves.
+            every update, or a ``LearnedCoefficient`` that no loss moves.
 
     Example:
         >>> import torch

@@ -34,7 +34,7 @@ class DistillLoss(ActorLoss):
         actor: the student.
         teacher: e.g. a flow with its sampler.
         coefficient: ``c``, FQL's alpha: the strength of the behaviour constraint. Learned by a
-            ``DualLoss`` where it is a ``LearnedCoefficient``.
+            ``DualLoss`` or ``SpreadLoss`` where it is a ``LearnedCoefficient``.
         reduction: over the batch.
         name: reported as ``loss_<name>``.
 

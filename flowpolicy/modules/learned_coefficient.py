@@ -12,11 +12,12 @@ from flowpolicy.errors import require_positive
 
 @final
 class LearnedCoefficient(nn.Module):
-    r"""A positive number that a ``DualLoss`` moves until another loss meets its limit.
+    r"""A positive number that a further loss moves until another meets its limit.
 
     .. math:: c = e^{\ell}
 
-    Pass it as ``coefficient=`` of the loss that it multiplies, and that loss to a ``DualLoss``.
+    Pass it as ``coefficient=`` of the loss that it multiplies, and that loss to a ``DualLoss`` or a
+    ``SpreadLoss``.
 
     Args:
         initial: its value at the start, above 0.

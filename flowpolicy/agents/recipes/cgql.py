@@ -71,7 +71,7 @@ def cgql(
         hidden: hidden sizes of every network.
         flow_steps: Euler steps from noise to action.
         critics: the number of critics.
-        guidance: ``vartheta``, 0.01 to 1 in the published runs; 0 acts as the clone.
+        guidance: ``vartheta``, 0.01 or 0.1 in the published runs; 0 acts as the clone.
         temperature: ``eta`` of the critics' gradient.
         discount: per environment step.
         tau: speed of the target critics and of the target flow.

@@ -55,7 +55,7 @@ def fawac(
         hidden: hidden sizes of every network.
         flow_steps: Euler steps from noise to action.
         critics: the number of critics.
-        temperature: ``eta`` of the weight, 0.1 to 3.3 in the published runs; the papers' alpha or
+        temperature: ``eta`` of the weight, 0.16 to 3.3 in the published runs; the papers' alpha or
             tau is its inverse.
         discount: per environment step.
         tau: speed of the target critics.

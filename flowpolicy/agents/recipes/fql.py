@@ -11,8 +11,9 @@ r"""Flow Q-learning.
             Q_k(s, \mathrm{clip}(\mu_\omega(s, z))) \big\rangle_B
 
 A flow clones the data; a one-step policy is distilled from it with the same noise and climbs the
-critics. Only the one-step policy acts. Unless ``alpha`` is given, it is learned: it moves until the
-distillation error stays at a share of the clone's own variance (``spread``) or at ``target_error``.
+critics. Only the one-step policy acts. Unless ``alpha`` alone is given, it is learned: it moves until
+the distillation error stays at a share of the clone's own variance (``spread``) or at
+``target_error``.
 
 Source: Park, Li, Levine, "Flow Q-learning", ICML 2025, arXiv 2502.02538, and the authors' code.
 
@@ -88,7 +89,8 @@ def fql(
         target_error: learn alpha, so that this error, per action dimension, is what is given here.
         discount: per environment step.
         tau: speed of the target critics.
-        aggregation: of the target critics; ``min_value`` for adroit and antmaze-large and -giant.
+        aggregation: of the target critics; ``min_value`` for adroit and OGBench's antmaze-large and
+            -giant.
         scale: of the critics' term; ``inverse_mean_abs`` is independent of the rewards' scale,
             ``unit_scale`` what the papers' runs used.
         lr: Adam's learning rate.
