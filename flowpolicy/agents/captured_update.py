@@ -34,9 +34,10 @@ class CapturedUpdate:
     as SGD, Adam and its kin can (``capturable``).
 
     A graph holds addresses and numbers. Where other tensors or generators have taken the place of
-    those that it was recorded with, as after loading a state, or where a number of the optimizer
-    has changed, the next call records anew; a learning rate that changes often is best a tensor,
-    ``Adam(..., lr=torch.tensor(3e-4, device="cuda"))``, whose value is read in every update.
+    those that it was recorded with, as after loading a state, or where a number of the optimizer or
+    the precision of products has changed, the next call records anew; a learning rate that changes
+    often is best a tensor, ``Adam(..., lr=torch.tensor(3e-4, device="cuda"))``, whose value is read
+    in every update.
 
     Args:
         learner: the agent or stack, on its device; compile it before, ``learner.compile()``.
@@ -181,6 +182,8 @@ class CapturedUpdate:
         ]
         held += [*self._read, *(target.tau for target in self._targets)]
         held += [self.agents[0].step % wait for wait in sorted(self._waits)]
+        held += [torch.is_autocast_enabled("cuda"), torch.get_autocast_dtype("cuda")]
+        held.append(torch.get_float32_matmul_precision())
         for agent in self.agents:
             held += [value for state in agent.optimizer.state.values() for value in state.values()]
             held += [agent.clip_norm, agent.noise.generator(self.device)]

@@ -62,6 +62,7 @@ class Guard(nn.Module):
         """
         norm = metrics[GRAD_NORM]
         bad = self.condition(norm, prepared(norm))
+        torch.clear_autocast_cache()  # of copies of weights that have moved
         if bad is not None:
             self.skipped.add_(bad)
             self.in_a_row.add_(1).mul_(bad)

@@ -95,7 +95,7 @@ def examine(
     Raises:
         ConfigError: It is no run folder.
     """
-    config = TrainConfig.from_dict(folder.config()).replace(device="cpu")
+    config = TrainConfig.from_dict(folder.config()).replace(device="cpu", precision="float32")
     if data_root is not None:
         config = config.replace(data_root=str(data_root))
     findings: list[Finding] = []

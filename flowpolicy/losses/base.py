@@ -50,8 +50,8 @@ class Loss(ExtraTensors, LossModule):
     Args:
         name: the loss is reported as ``loss_<name>``.
         coefficient: ``c``, at least 0. A buffer: ``loss.coefficient = 3.0`` changes it, also under
-            compilation. Or a ``LearnedCoefficient``, which a ``DualLoss`` or ``SpreadLoss`` moves; the
-            buffer is then a factor of 1 beside it.
+            compilation. Or a ``LearnedCoefficient``, which a ``DualLoss`` or ``SpreadLoss`` moves;
+            the buffer is then a factor of 1 beside it.
         reduction: ``"mean"``, ``"sum"`` or ``"none"`` over the batch. The reduction leaves
             out rows that a validity mask of TorchRL's samplers marks, and counts priority weights;
             metrics are of all rows, valid or not, and a scale over the batch refuses padded ones.
@@ -201,8 +201,8 @@ class Loss(ExtraTensors, LossModule):
             if self.has_batch_statistic and batch.get(key, None) is not None:
                 raise ConfigError(
                     f"{type(self).__name__}: padded rows (marked by {key!r}) would enter its "
-                    "scale. Pass the valid rows only, batch[mask.squeeze(-1)], or use "
-                    "scale=unit_scale."
+                    "scale. Pass the valid rows only and without the mark, "
+                    f"batch[mask.squeeze(-1)].exclude({key!r}), or use scale=unit_scale."
                 )
 
     def frozen_networks(self) -> Iterator[tuple[str, nn.Module]]:

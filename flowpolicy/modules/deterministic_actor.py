@@ -10,7 +10,7 @@ from torch import Tensor
 
 from flowpolicy.errors import require_positive
 from flowpolicy.modules.actor import Actor
-from flowpolicy.modules.mlp import Activation, TanhGELU, like, mlp, xavier_head
+from flowpolicy.modules.mlp import Activation, TanhGELU, exact_linear, like, mlp
 
 
 @final
@@ -67,7 +67,7 @@ class DeterministicActor(Actor):
             hidden,
             layer_norm=layer_norm,
             activation=activation,
-            head=partial(xavier_head, gain=gain),
+            head=partial(exact_linear, gain=gain),
         )
 
     def raw(self, observation: Tensor, noise: Tensor) -> Tensor:

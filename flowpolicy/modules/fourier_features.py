@@ -46,7 +46,8 @@ class FourierFeatures(nn.Module):
 
     def forward(self, n: Tensor) -> Tensor:
         """``[*B, 1] -> [*B, D]``."""
-        angles = 2 * math.pi * n @ self.weight.T
+        # No product of matrices, which autocast would round.
+        angles = 2 * math.pi * n * self.weight.squeeze(-1)
         return torch.cat([angles.cos(), angles.sin()], dim=-1)
 
     def extra_repr(self) -> str:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from flowpolicy.errors import ConfigError, require_positive
-from flowpolicy.modules.mlp import Activation, TanhGELU, hidden_layers, xavier_head
+from flowpolicy.modules.mlp import Activation, TanhGELU, exact_linear, hidden_layers
 
 LogStdRange = tuple[float, float]
 
@@ -61,7 +61,7 @@ class GaussianNetwork(nn.Module):
                 f"{owner}: log_std_range must be (low, high) with low < high, got "
                 f"{log_std_range!r}. For a constant standard deviation of 1 pass None."
             )
-        head = partial(xavier_head, gain=require_positive(owner, "head_gain", head_gain))
+        head = partial(exact_linear, gain=require_positive(owner, "head_gain", head_gain))
         self.log_std_range = log_std_range
         self.trunk, width = hidden_layers(
             owner, obs_dim, hidden, layer_norm=layer_norm, activation=activation

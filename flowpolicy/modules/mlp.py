@@ -10,9 +10,11 @@ from torch import Tensor, nn
 
 from flowpolicy.errors import require_at_least, require_hidden
 from flowpolicy.functional.tanh_gelu import tanh_gelu
-from flowpolicy.modules.head import Head
+from flowpolicy.modules.exact_linear import ExactLinear
 
 Activation = Callable[[], nn.Module]
+Linear = Callable[[int, int], nn.Module]
+"""Makes a linear layer of given sizes."""
 
 
 class TanhGELU(nn.Module):
@@ -33,8 +35,8 @@ def xavier_linear(
     return layer
 
 
-xavier_head = partial(xavier_linear, kind=Head)
-"""The same for the last layer of a network."""
+exact_linear = partial(xavier_linear, kind=ExactLinear)
+"""The same for the first and the last layer of a network."""
 
 
 class LayerNorm1e6(nn.LayerNorm):
@@ -60,7 +62,8 @@ def hidden_layers(
     *,
     layer_norm: bool,
     activation: Activation = TanhGELU,
-    linear: Callable[[int, int], nn.Module] = xavier_linear,
+    linear: Linear = xavier_linear,
+    outer: Linear = exact_linear,
     norm: Callable[[int], nn.Module] = LayerNorm1e6,
 ) -> tuple[nn.Sequential, int]:
     """Linear, activation, LayerNorm where asked, for each hidden size; and the width at the end.
@@ -72,12 +75,13 @@ def hidden_layers(
         layer_norm: whether a LayerNorm follows each activation.
         activation: makes an activation.
         linear: makes a linear layer of given sizes.
+        outer: makes the first layer.
         norm: makes a normalisation of given size.
     """
     width = require_at_least(owner, "input size", in_features, 1)
     layers: list[nn.Module] = []
     for size in require_hidden(owner, hidden):
-        layers += [linear(width, size), activation()]
+        layers += [(linear if layers else outer)(width, size), activation()]
         if layer_norm:
             layers.append(norm(size))
         width = size
@@ -92,11 +96,12 @@ def mlp(
     *,
     layer_norm: bool,
     activation: Activation = TanhGELU,
-    linear: Callable[[int, int], nn.Module] = xavier_linear,
+    linear: Linear = xavier_linear,
+    outer: Linear = exact_linear,
     norm: Callable[[int], nn.Module] = LayerNorm1e6,
-    head: Callable[[int, int], nn.Module] = xavier_head,
+    head: Linear | None = None,
 ) -> nn.Sequential:
-    """Hidden layers, then a linear layer that keeps its digits under autocast.
+    """Hidden layers, then a plain linear layer.
 
     Args:
         owner: who is building it, for error messages.
@@ -106,8 +111,9 @@ def mlp(
         layer_norm: whether a LayerNorm follows each activation.
         activation: makes an activation.
         linear: makes a linear layer of given sizes.
+        outer: makes the first and the last layer.
         norm: makes a normalisation of given size.
-        head: makes the last linear layer.
+        head: makes the last layer; ``outer`` where ``None``.
     """
     layers, width = hidden_layers(
         owner,
@@ -116,10 +122,11 @@ def mlp(
         layer_norm=layer_norm,
         activation=activation,
         linear=linear,
+        outer=outer,
         norm=norm,
     )
     require_at_least(owner, "output size", out_features, 1)
-    layers.append(head(width, out_features))
+    layers.append((head or outer)(width, out_features))
     return layers
 
 

@@ -20,7 +20,7 @@ from flowpolicy.errors import (
 )
 from flowpolicy.modules.fourier_features import FourierFeatures
 from flowpolicy.modules.keys import entry
-from flowpolicy.modules.mlp import Activation, like, mlp
+from flowpolicy.modules.mlp import Activation, like, mlp, xavier_linear
 
 
 @final
@@ -89,6 +89,7 @@ class NoisePredictor(TensorDictModuleBase):
                 hidden[:-1],
                 layer_norm=False,
                 activation=activation,
+                head=xavier_linear,
             ),
         )
         self.net = mlp(

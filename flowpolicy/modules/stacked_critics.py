@@ -17,7 +17,7 @@ from flowpolicy.errors import (
     require_same_batch,
 )
 from flowpolicy.functional.aggregation import Aggregation
-from flowpolicy.modules.head import StackedHead
+from flowpolicy.modules.exact_linear import ExactStackedLinear
 from flowpolicy.modules.keys import entry
 from flowpolicy.modules.mlp import Activation, like, mlp
 from flowpolicy.modules.stacked import StackedLayerNorm, StackedLinear
@@ -71,8 +71,8 @@ class StackedCritics(TensorDictModuleBase, ABC):
             layer_norm=layer_norm,
             activation=activation,
             linear=lambda i, o: StackedLinear(self.size, i, o),
+            outer=lambda i, o: ExactStackedLinear(self.size, i, o),
             norm=lambda features: StackedLayerNorm(self.size, features),
-            head=lambda i, o: StackedHead(self.size, i, o),
         )
 
     @property

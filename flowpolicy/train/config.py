@@ -61,8 +61,8 @@ class TrainConfig:
         compile: Run each update as one compiled graph: on, off, or auto, which compiles where the
             run is long enough to gain from it and the machine can.
         precision: Of the matrix products of updates: float32; tf32, on GPUs that have it; or
-            bfloat16, by autocast. Weights, optimizer, losses and what networks give out stay in
-            float32.
+            bfloat16, by autocast, which is slower where the processor lacks it. Weights, optimizer,
+            losses, and the first and last layers of networks stay in float32.
         data_root: Folder of data sets; ``None`` means $FLOWPOLICY_DATA or ~/.ogbench/data.
         tensorboard: Write TensorBoard events.
 

@@ -14,7 +14,8 @@ from flowpolicy.train.config import TrainConfig
 def products_in(config: TrainConfig) -> Iterator[None]:
     """Has the updates within compute their matrix products as ``config.precision`` says.
 
-    Weights, optimizer, losses and what networks give out stay in float32.
+    Weights, optimizer, losses, and the first and last layers of networks stay in float32. Without
+    either, torch's own settings hold.
 
     Args:
         config: the run.
@@ -27,9 +28,7 @@ def products_in(config: TrainConfig) -> Iterator[None]:
         finally:
             torch.set_float32_matmul_precision(before)
     elif config.precision == "bfloat16":
-        device = torch.device(config.device).type
-        # Without the cache, which would keep weights as they were before an optimizer's step.
-        with torch.autocast(device, torch.bfloat16, cache_enabled=False):
+        with torch.autocast(torch.device(config.device).type, torch.bfloat16):
             yield
     else:
         yield

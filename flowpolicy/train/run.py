@@ -30,6 +30,7 @@ from flowpolicy.train.divergence import SkipWatch
 from flowpolicy.train.interaction import Interaction
 from flowpolicy.train.online import ONLINE_PROTOCOLS
 from flowpolicy.train.phases import OfflinePhase, OnlinePhase, Phase
+from flowpolicy.train.precision import products_in
 from flowpolicy.train.progress import Progress
 from flowpolicy.train.records import EVALUATION_COLUMNS, CsvFile, TensorBoard, evaluation_row
 from flowpolicy.train.resume import (
@@ -269,7 +270,8 @@ class Run:
             self.metrics.append({"step": step, "env_steps": env_steps, **timing, **row})
         self.tensorboard.log("train", {"updates_per_second": rate, **row}, step)
         if self.batch is not None:
-            self.skips.look(row, self.batch, ends=self.finished)
+            with products_in(self.config):  # where it looks for the reason, by another update
+                self.skips.look(row, self.batch, ends=self.finished)
 
     def evaluate(self) -> None:
         """Runs the episodes of every wanted actor; one process does, the others wait."""

@@ -63,8 +63,8 @@ def test_a_layer() -> None:
     net = agent.networks["critic"].net
     net[-1].weight.data.fill_(3e38)
     assert first_not_finite(agent, batch_for(agent)) == (
-        f"the output of networks.critic.net.{len(net) - 1} (StackedLinear) is not finite in the "
-        "loss 'qvalue'"
+        f"the output of networks.critic.net.{len(net) - 1} (ExactStackedLinear) is not finite in "
+        "the loss 'qvalue'"
     )
 
 

@@ -13,7 +13,7 @@ from torch.testing import assert_close
 
 import flowpolicy as fp
 from flowpolicy.modules.evaluated_batch import EvaluatedBatch
-from flowpolicy.modules.head import Head, StackedHead
+from flowpolicy.modules.exact_linear import ExactLinear, ExactStackedLinear
 from flowpolicy.modules.keys import BatchKeys
 from flowpolicy.modules.mlp import LayerNorm1e6, TanhGELU
 from flowpolicy.modules.stacked import StackedLayerNorm, StackedLinear
@@ -30,13 +30,13 @@ MAKERS = {
 def test_layers_activations_and_norms(name) -> None:
     """Linear, tanh-GELU, and in critics and values LayerNorm after the activation."""
     net = MAKERS[name](hidden=(16, 8)).net
-    linear, norm, head = (
-        (StackedLinear, StackedLayerNorm, StackedHead)
+    linear, norm, outer = (
+        (StackedLinear, StackedLayerNorm, ExactStackedLinear)
         if name == "critic"
-        else (nn.Linear, LayerNorm1e6, Head)
+        else (nn.Linear, LayerNorm1e6, ExactLinear)
     )
-    hidden = [linear, TanhGELU, norm] if name in ("critic", "value") else [linear, TanhGELU]
-    assert [type(layer) for layer in net] == [*hidden, *hidden, head]
+    between = [TanhGELU, norm] if name in ("critic", "value") else [TanhGELU]
+    assert [type(layer) for layer in net] == [outer, *between, linear, *between, outer]
     assert all(layer.eps == 1e-6 for layer in net if isinstance(layer, nn.LayerNorm))
 
 

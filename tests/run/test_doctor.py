@@ -81,6 +81,12 @@ class TestHealthy:
         subjects = {finding.subject for finding in findings}
         assert {"checkpoints", "qvalue"} <= subjects
 
+    def test_a_run_of_a_gpu(self, run):
+        here = [finding.told for finding in examine_run(run)]
+        config = {**run.config(), "device": "cuda", "precision": "tf32"}
+        run.write_json("config.json", config)
+        assert [finding.told for finding in examine_run(run)] == here
+
     def test_the_command_says_so(self, run, capsys):
         assert main(["doctor", str(run.path)]) == 0
         out = capsys.readouterr().out

@@ -11,8 +11,8 @@ r"""Flow Q-learning.
             Q_k(s, \mathrm{clip}(\mu_\omega(s, z))) \big\rangle_B
 
 A flow clones the data; a one-step policy is distilled from it with the same noise and climbs the
-critics. Only the one-step policy acts. Unless ``alpha`` alone is given, it is learned: it moves until
-the distillation error stays at a share of the clone's own variance (``spread``) or at
+critics. Only the one-step policy acts. Unless ``alpha`` alone is given, it is learned: it moves
+until the distillation error stays at a share of the clone's own variance (``spread``) or at
 ``target_error``.
 
 Source: Park, Li, Levine, "Flow Q-learning", ICML 2025, arXiv 2502.02538, and the authors' code.

@@ -1,4 +1,4 @@
-"""Under autocast networks compute in few digits and give out many."""
+"""Under autocast networks take in and give out all digits, and compute in fewer between."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 import flowpolicy as fp
+from flowpolicy.modules.fourier_features import FourierFeatures
 
 S, A, X, T = torch.randn(64, 3), torch.rand(64, 2), torch.randn(64, 2), torch.rand(64, 1)
 H = (32, 32)
@@ -44,6 +45,25 @@ def test_small_differences_of_large_values_remain() -> None:
     with torch.autocast("cpu", torch.bfloat16):
         values = critics.values(S, A)
     assert values.unique().numel() > 100  # -100 and -99.5 in bfloat16
+
+
+def test_small_differences_of_large_inputs_remain() -> None:
+    value = fp.ValueNetwork(1, H)
+    with torch.autocast("cpu", torch.bfloat16):
+        first = value.net[0](torch.tensor([[36.0], [36.01]]))
+    assert not torch.equal(first[0], first[1])
+
+
+def test_phases_of_time_are_exact_under_autocast() -> None:
+    features, n = FourierFeatures(), torch.arange(10.0).unsqueeze(-1)
+    with torch.autocast("cpu", torch.bfloat16):
+        coarse = features(n)
+    assert torch.equal(coarse, features(n))
+
+
+def test_networks_on_no_device_know_no_autocast() -> None:
+    with torch.device("meta"):
+        assert fp.ValueNetwork(3, H).values(torch.zeros(4, 3)).shape == (4, 1)
 
 
 def test_networks_in_double_keep_their_dtype_under_autocast() -> None:
