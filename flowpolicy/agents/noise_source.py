@@ -71,7 +71,8 @@ class NoiseSource:
                 f"{sorted(state)}."
             )
         self.seed(int(state["seed"]))
-        self._states = {name: value.clone() for name, value in state["generators"].items()}
+        # Generators of every device take their states from the host.
+        self._states = {name: value.cpu().clone() for name, value in state["generators"].items()}
 
     def __getstate__(
         self,

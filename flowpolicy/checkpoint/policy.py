@@ -71,14 +71,18 @@ class DeployedPolicy(Actor):
         advice = "Give the horizon that it was trained with."
         self.actor = actor
         self.horizon = require_chunks("DeployedPolicy", actor, horizon, advice)
-        observation, action = torch.ones(actor.obs_dim), torch.ones(actor.act_dim // horizon)
+        self.set_keys(
+            observation=actor.in_keys[0], noise=actor.in_keys[1], action=actor.out_keys[0]
+        )
+        like = next(actor.parameters(), torch.empty(0))
+        observation, action = like.new_ones(actor.obs_dim), like.new_ones(actor.act_dim // horizon)
         for name, value, default in (
             ("observation_mean", observation_mean, 0 * observation),
             ("observation_std", observation_std, observation),
             ("action_low", action_low, -action),
             ("action_high", action_high, action),
         ):
-            self.register_buffer(name, default if value is None else value)
+            self.register_buffer(name, default if value is None else value.detach().to(like))
 
     @property
     def mode(self) -> DeployedPolicy:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from flowpolicy.data.layout import Key
-from flowpolicy.data.validation import DONE, TERMINATED, TRUNCATED, spell
+from flowpolicy.data.validation import DONE, TERMINATED, TRUNCATED, few, gaps_inside, spell
 
 
 def single_precision(entries: Mapping[Key, Tensor], source: str) -> dict[Key, Tensor]:
@@ -44,7 +44,22 @@ def complete(entries: Mapping[Key, Tensor]) -> dict[Key, Tensor]:
     entries[TRUNCATED] = truncated
     entries[DONE] = terminated | truncated
     if "episode" not in entries:
-        ends = entries[DONE].reshape(-1).long()
-        entries["episode"] = ends.cumsum(0) - ends
+        entries["episode"] = _episodes(entries)
     entries["episode"] = entries["episode"].long()
     return entries
+
+
+def _episodes(entries: Mapping[Key, Tensor]) -> Tensor:
+    """A number for each trajectory, ``[N]``: one ends where it is done.
+
+    Of single steps also where few of them lead elsewhere than to the next row, as where the
+    environments of a batch follow each other or a row was lost.
+    """
+    ends = entries[DONE].reshape(-1).long()
+    episode = ends.cumsum(0) - ends
+    if "steps_to_next_obs" in entries:
+        return episode
+    gaps = gaps_inside(entries, episode)
+    if few(gaps, episode):
+        episode[1:] += gaps.cumsum(0)
+    return episode

@@ -307,7 +307,8 @@ class Dataset:
         """A data set from a TensorDict in TorchRL's layout, one row per transition.
 
         Trajectories are told apart by ``episode``, else by the ids that TorchRL's collectors
-        write, else they end where ``("next", "done")`` says so. The values are copied.
+        write, else they end where ``("next", "done")`` says so, or where one row in a hundred or
+        fewer leads elsewhere than to the next. The values are copied.
 
         Args:
             data: batch size `[N]`; reshape `[E, T]` with ``data.reshape(-1)``.

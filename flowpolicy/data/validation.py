@@ -162,6 +162,31 @@ def check_flags(source: str, entries: Mapping[Key, Tensor]) -> None:
         )
 
 
+def gaps_inside(entries: Mapping[Key, Tensor], episode: Tensor) -> Tensor:
+    """Which rows lead elsewhere than to the next row of their episode: ``[N - 1]`` bool.
+
+    Args:
+        entries: those of a data set of single steps.
+        episode: ``[N]``, the number of each row's.
+    """
+    # Observations that were written twice may differ in their last digits.
+    same = torch.isclose(
+        entries["next", "observation"][:-1], entries["observation"][1:], rtol=1e-3, atol=1e-5
+    )
+    return (episode[1:] == episode[:-1]) & ~same.all(dim=1)
+
+
+def few(gaps: Tensor, episode: Tensor) -> bool:
+    """Whether so few rows have a gap behind them that the order of the rows is that of time.
+
+    Args:
+        gaps: ``[N - 1]`` bool.
+        episode: ``[N]``.
+    """
+    inside = episode[1:] == episode[:-1]
+    return int(gaps.sum()) <= MOST_GAPS * int(inside.sum())
+
+
 def check_order(source: str, entries: Mapping[Key, Tensor]) -> None:
     """Refuse single steps whose order in their trajectories cannot be relied on.
 
@@ -190,19 +215,14 @@ def check_order(source: str, entries: Mapping[Key, Tensor]) -> None:
             f"same episode {int(episode[row])}; an episode ends where it is truncated. Number the "
             "episodes anew, or leave 'episode' out to have it derived."
         )
-    # Observations that were written twice may differ in their last digits.
-    same = torch.isclose(
-        entries["next", "observation"][:-1], entries["observation"][1:], rtol=1e-3, atol=1e-5
-    )
-    apart = inside & ~same.all(dim=1)
-    gaps = int(apart.sum())
-    if gaps > MOST_GAPS * int(inside.sum()):
+    apart = gaps_inside(entries, episode)
+    if not few(apart, episode):
         row = int(apart.nonzero()[0])
         raise DataError(
-            f"{source}: {gaps} of {int(inside.sum())} steps lead elsewhere than to the next row of "
-            f"their episode, first from row {row} (episode {int(episode[row])}): its ('next', "
-            f"'observation') is not the 'observation' of row {row + 1}. Sort the data by episode "
-            "and time, and give every trajectory an 'episode' number of its own."
+            f"{source}: {int(apart.sum())} of {int(inside.sum())} steps lead elsewhere than to the "
+            f"next row of their episode, first from row {row} (episode {int(episode[row])}): its "
+            f"('next', 'observation') is not the 'observation' of row {row + 1}. Sort the data by "
+            "episode and time, and give every trajectory an 'episode' number of its own."
         )
 
 

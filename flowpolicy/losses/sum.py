@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import cast
+from typing import Literal, cast
 
 from tensordict import NestedKey, TensorDict, TensorDictBase
 from torch import Tensor, nn
@@ -87,6 +87,26 @@ class SumLoss(LossModule):
     def functional(self) -> bool:
         """Parameters live in ordinary submodules."""
         return False
+
+    @property
+    def loss_mask_key(self) -> NestedKey | Literal["auto"] | None:
+        """The entry that marks the rows that count, as TorchRL has it; set for every loss."""
+        return self.losses[0].loss_mask_key
+
+    @loss_mask_key.setter
+    def loss_mask_key(self, value: NestedKey | Literal["auto"] | None) -> None:
+        for loss in self.losses:
+            loss.loss_mask_key = value
+
+    @property
+    def use_prioritized_weights(self) -> str | bool:
+        """Whether priority weights count, as TorchRL has it; set for every loss."""
+        return cast("str | bool", self.losses[0].use_prioritized_weights)
+
+    @use_prioritized_weights.setter
+    def use_prioritized_weights(self, value: str | bool) -> None:
+        for loss in self.losses:
+            loss.use_prioritized_weights = value
 
     @property
     def in_keys(self) -> list[NestedKey]:

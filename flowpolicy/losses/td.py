@@ -6,16 +6,17 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar, cast, final
 
 import torch
-from tensordict import NestedKey
+from tensordict import NestedKey, TensorDictBase
 from torch import Tensor, nn
 
-from flowpolicy.errors import ConfigError, require_sizes_match
+from flowpolicy.errors import ConfigError, ShapeError, require_sizes_match
 from flowpolicy.functional.aggregation import Aggregation, mean_value
 from flowpolicy.functional.temporal_difference import td_error, td_target
 from flowpolicy.losses.base import Loss, Reduction
 from flowpolicy.losses.next_action_penalty import NextActionPenalty
 from flowpolicy.modules.actor import Actor
 from flowpolicy.modules.critic_ensemble import CriticEnsemble
+from flowpolicy.modules.drawing import with_draws
 from flowpolicy.modules.evaluated_batch import Critic, EvaluatedBatch
 from flowpolicy.modules.frozen import frozen
 from flowpolicy.modules.keys import next_key
@@ -208,7 +209,7 @@ class TDLoss(Loss):
             evaluated.read("TDLoss", next_key(keys.terminated), 1),
             next_value,
             self.discount,
-            None if steps is None else evaluated.read("TDLoss", keys.steps, 1),
+            None if steps is None else self._steps(evaluated),
         )
         values = evaluated.data_values(self.critic)
         metrics = {
@@ -219,3 +220,39 @@ class TDLoss(Loss):
             "target": target.mean(),
         }
         return td_error(values, target), metrics
+
+    @torch.no_grad()
+    def td_errors(self, batch: TensorDictBase) -> Tensor:
+        r"""How wrong the critics are at each row, as a prioritized replay buffer wants to know.
+
+        .. math:: \delta = \sqrt{\tfrac1E \textstyle\sum_k \big(Q_k(s, a) - y\big)^2}
+
+        A pass of its own through critics, target and next actor, since the losses of an update are
+        numbers of the whole batch::
+
+            batch = buffer.sample()
+            agent.update(batch)
+            batch["td_error"] = loss.td_errors(batch)
+            buffer.update_tensordict_priority(batch)
+
+        Args:
+            batch: as the loss takes it; not written. Neither weights nor masks count.
+
+        Returns:
+            ``[*B]``, in units of the reward.
+        """
+        drawn = with_draws(batch, self.draws(), self.tensor_keys)
+        squared, _ = self.per_sample(EvaluatedBatch(drawn, self.tensor_keys))
+        return squared.sqrt().squeeze(-1)
+
+    def _steps(self, evaluated: EvaluatedBatch) -> Tensor:
+        """The ``n`` of each row, ``[*B, 1]``."""
+        key = self.tensor_keys.steps
+        if evaluated.batch.get(key).shape == evaluated.batch_shape:
+            raise ShapeError(
+                f"TDLoss: {key!r} must be [*B, 1], got {list(evaluated.batch_shape)}, as TorchRL's "
+                "MultiStep writes it. That leaves ('next', 'terminated') of each window's first "
+                "step, so that values beyond a terminal state would be learned from; make windows "
+                "with flowpolicy.data.transforms.n_step."
+            )
+        return evaluated.read("TDLoss", key, 1)

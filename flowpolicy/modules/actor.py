@@ -7,7 +7,8 @@ from typing import final
 
 import torch
 from tensordict import NestedKey, TensorDictBase
-from tensordict.nn import TensorDictModuleBase, dispatch
+from tensordict.nn import InteractionType, TensorDictModuleBase, dispatch
+from tensordict.nn.probabilistic import interaction_type
 from torch import Tensor, nn
 
 from flowpolicy.errors import (
@@ -22,6 +23,9 @@ from flowpolicy.errors import (
 from flowpolicy.modules.keys import entry
 from flowpolicy.paths.draws import Draw, GaussianNoise
 
+_LIKELIEST = (InteractionType.DETERMINISTIC, InteractionType.MODE, InteractionType.MEAN)
+"""Exploration types that ask for no noise."""
+
 
 class Actor(TensorDictModuleBase, ABC):
     r"""Maps an observation and noise to an action, deterministically.
@@ -32,8 +36,9 @@ class Actor(TensorDictModuleBase, ABC):
     another actor. An implementation gives ``raw`` only: ``act`` is ``raw`` clipped, and ``act``,
     ``forward`` and ``draw_noise`` are final, so that every caller gets the same action. As a
     TensorDict module it reads ``observation`` and, where present, ``noise``, and writes ``action``;
-    absent noise is drawn from PyTorch's global generator, also under TorchRL's deterministic
-    exploration type, because sampling is how these policies are scored.
+    absent noise is drawn from PyTorch's global generator. Under TorchRL's deterministic exploration
+    type it acts by its ``mode``; flows and what is distilled from them have none but themselves,
+    because sampling is how they are scored.
 
     Args:
         obs_dim: ``O``.
@@ -147,6 +152,8 @@ class Actor(TensorDictModuleBase, ABC):
         """Writes ``action``."""
         observation = entry(self.name, tensordict, self.in_keys[0])
         noise = tensordict.get(self.in_keys[1], None)
+        actor: Actor = self
         if noise is None:
-            noise = self.draw_noise(observation)
-        return tensordict.set(self.out_keys[0], self.act(observation, noise))
+            actor = self.mode if interaction_type() in _LIKELIEST else self
+            noise = actor.draw_noise(observation)
+        return tensordict.set(self.out_keys[0], actor.act(observation, noise))

@@ -40,7 +40,7 @@ class DensityActor(StochasticActor):
     @property
     def mode(self) -> Actor:
         """The actor that takes the action of the mean."""
-        return ModeActor(self)
+        return ModeActor(self).set_keys(observation=self.in_keys[0], action=self.out_keys[0])
 
 
 @final

@@ -251,6 +251,23 @@ def test_a_noise_source_goes_on_where_its_state_was_taken() -> None:
     assert not torch.equal(*expected)
 
 
+def test_a_state_on_a_device_serves_generators_that_take_theirs_from_the_host() -> None:
+    class Elsewhere(torch.Tensor):
+        """Stands in for one that was loaded onto a GPU."""
+
+        def cpu(self):
+            return self.as_subclass(torch.Tensor)
+
+    source = fp.NoiseSource(seed=3)
+    drawn(source)
+    state, expected = source.state_dict(), drawn(source)
+    states = {k: v.as_subclass(Elsewhere) for k, v in state["generators"].items()}
+    other = fp.NoiseSource()
+    other.load_state_dict({"seed": 3, "generators": states})
+    assert all(type(each) is torch.Tensor for each in other._states.values())
+    assert torch.equal(drawn(other), expected)
+
+
 def test_a_seed_decides_what_a_noise_source_draws() -> None:
     source = fp.NoiseSource(seed=3)
     first = drawn(source)

@@ -110,14 +110,14 @@ def test_absent_noise_is_drawn_and_not_written(cls, variant) -> None:
 
 
 @each_actor
-def test_a_deterministic_exploration_type_changes_nothing(cls, variant) -> None:
+def test_a_deterministic_exploration_type_asks_for_the_mode(cls, variant) -> None:
     actor = build(cls, variant)
     s, z = observations(4), noise_for(actor, 4)
     with set_exploration_type(ExplorationType.DETERMINISTIC):
         given = actor(TensorDict(observation=s, noise=z, batch_size=[4]))["action"]
         drawn = [actor(TensorDict(observation=s, batch_size=[4]))["action"] for _ in range(2)]
     assert torch.equal(given, actor.act(s, z))
-    assert torch.equal(*drawn) == (not actor.is_random)
+    assert torch.equal(*drawn) == (not actor.mode.is_random)
 
 
 @each_actor

@@ -126,6 +126,25 @@ def test_reductions_agree(cls, variant) -> None:
     assert_close(values["none"].mean(), values["mean"])
 
 
+def test_masks_and_weights_of_a_sum_are_those_of_its_losses() -> None:
+    p = Parts()
+    loss = fp.SumLoss(
+        [fp.FlowMatchingLoss(p.field), fp.TDLoss(p.critic, next_value=p.value)], p.actor
+    )
+    batch = with_noise(transitions(8), loss.draws())
+    exact = loss(batch)
+    batch["validity_mask"] = torch.tensor([1, 0] * 4, dtype=torch.bool)
+    batch["priority_weight"] = torch.rand(8)
+    assert loss.loss_mask_key == "auto" and loss.use_prioritized_weights == "auto"
+    loss.use_prioritized_weights = False
+    for name in ("loss_flow", "loss_qvalue"):
+        assert loss(batch)[name] == exact[name]
+    loss.loss_mask_key = "validity_mask"
+    for name in ("loss_flow", "loss_qvalue"):
+        assert_close(loss(batch)[name], loss(batch[::2])[name])
+        assert loss(batch)[name] != exact[name]
+
+
 @each_loss
 def test_a_mask_of_torchrl_leaves_rows_out(cls, variant) -> None:
     mask = torch.tensor([1, 0, 1, 1, 0, 1, 1, 0], dtype=torch.bool)
@@ -136,6 +155,7 @@ def test_a_mask_of_torchrl_leaves_rows_out(cls, variant) -> None:
         if loss.has_batch_statistic:  # padding would enter it
             with pytest.raises(fp.ConfigError, match=r"padded rows .* would enter its scale"):
                 loss(batch)
+            loss(batch[mask].exclude(("collector", "mask")))  # as the message says
             return
         values[reduction] = value_of(loss, batch)
     assert (values["none"][~mask] == 0).all()

@@ -346,6 +346,21 @@ class TestOrder:
             cut(dataset, 2, 0.9)
         assert str(caught.value) == f"{cut.__name__} of 'mine': {told}"
 
+    def test_environments_that_follow_each_other_are_episodes_of_their_own(self):
+        """Rollouts that end before the environment does, laid end to end."""
+        parts = [transitions([150]) for _ in range(2)]
+        for entries in parts:
+            for flag in ("terminated", "truncated"):
+                entries["next", flag] = torch.zeros(150, 1, dtype=torch.bool)
+            del entries["episode"]
+        joint = {key: torch.cat([entries[key] for entries in parts]) for key in parts[0]}
+        dataset = Dataset(joint)
+        assert dataset.info.episodes == 2
+        assert torch.equal(dataset.entries()["episode"], torch.arange(2).repeat_interleave(150))
+        windows = transforms.n_step(dataset, 3, 1.0).entries()
+        way = windows["next", "observation"][:, 0] - windows["observation"][:, 0]
+        assert (way > 0).all()  # none leads back to the beginning
+
     def test_a_lost_row_in_a_hundred_is_no_reason(self):
         entries = transitions([201])
         entries["next", "observation"] = entries["next", "observation"].clone()

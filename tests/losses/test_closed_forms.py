@@ -7,6 +7,7 @@ import torch
 from tensordict import TensorDict
 from torch import Tensor
 from torch.testing import assert_close
+from torchrl.data import MultiStep
 
 import flowpolicy as fp
 from tests.contracts.factories import Parts, transitions, with_noise
@@ -144,6 +145,31 @@ def test_n_step_rows_discount_by_their_own_length() -> None:
     batch["steps_to_next_obs"] = steps
     n_step = batch["next", "reward"] + 0.9 ** steps.double() * alive * v
     assert_close(loss(batch)["loss_qvalue"], (values - n_step).square().mean(0))
+
+
+def test_errors_of_single_rows_for_their_priorities() -> None:
+    p = Parts().double()
+    loss = fp.TDLoss(p.critic, p.target, next_actor=p.actor, reduction="none").double()
+    batch = with_noise(transitions(4, dtype=torch.float64), loss.draws())
+    batch["priority_weight"] = torch.rand(4, **DOUBLE)
+    keys = set(batch.keys(include_nested=True))
+    errors = loss.td_errors(batch)
+    assert errors.shape == (4,) and not errors.requires_grad
+    weighted = errors.square() * batch["priority_weight"]
+    assert_close(loss(batch)["loss_qvalue"].squeeze(-1), weighted)
+    assert set(batch.keys(include_nested=True)) == keys
+
+
+def test_windows_of_torchrl_that_lose_their_ends_are_refused() -> None:
+    p = Parts()
+    loss = fp.TDLoss(p.critic, next_value=p.value)
+    rows = transitions(8)
+    rows["next", "done"] = torch.zeros(8, 1, dtype=torch.bool)
+    rows["next", "done"][5] = rows["next", "terminated"][5] = True
+    windows = MultiStep(gamma=0.99, n_steps=3)(rows)
+    assert not windows["next", "terminated"][4]  # though it ends in a terminal state
+    with pytest.raises(fp.ShapeError, match=r"\['next', 'terminated'\)|as TorchRL's MultiStep"):
+        loss(windows)
 
 
 def test_the_end_of_a_recording_is_no_termination() -> None:

@@ -83,6 +83,8 @@ def test_modes() -> None:
     still = fp.DeterministicActor(OBS, ACT, HIDDEN)
     assert still.mode is fp.NoisyActor(still).mode is still
     assert gaussian.mode.trained is gaussian
+    renamed = fp.GaussianActor(OBS, ACT, HIDDEN).set_keys(observation="obs", action="act")
+    assert "act" in renamed.mode(TensorDict(obs=s, batch_size=[16]))
 
 
 def test_heads_start_small_where_asked() -> None:

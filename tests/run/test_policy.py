@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tensordict import TensorDict
 
 import flowpolicy as fp
 from flowpolicy import data
@@ -186,6 +187,15 @@ def test_the_mode_keeps_what_is_around_the_actor():
     assert not torch.equal(policy.act(mean, z), torch.zeros(2))
     assert (mode.horizon, mode.action_high) == (2, high)
     assert mode.mode is mode
+
+
+def test_what_is_around_the_actor_is_of_its_kind_and_reads_its_entries():
+    actor = fp.OneStepActor(2, 1, hidden=(8,)).set_keys(observation="obs", action="act")
+    mean = torch.ones(2, dtype=torch.float64)  # as NumPy gives it
+    policy = DeployedPolicy(actor, observation_mean=mean)
+    assert policy(TensorDict(obs=torch.zeros(4, 2), batch_size=[4]))["act"].dtype is torch.float32
+    double = DeployedPolicy(fp.OneStepActor(2, 1, hidden=(8,)).double(), observation_mean=mean)
+    assert {buffer.dtype for buffer in double.buffers()} == {torch.float64}
 
 
 def test_a_seed_gives_the_same_agent_and_leaves_the_global_generator():

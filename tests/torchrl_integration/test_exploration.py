@@ -1,4 +1,4 @@
-"""Flow policies sample whatever TorchRL's exploration type says, and obey noise that is given."""
+"""Flow policies sample whatever TorchRL's exploration type says, others act by their mode."""
 
 from __future__ import annotations
 
@@ -48,6 +48,22 @@ def test_noise_in_the_tensordict_is_obeyed_under_every_type(make_policy, kind):
     batch = TensorDict(observation=observation, noise=noise, batch_size=[8])
     with set_exploration_type(kind), torch.no_grad():
         assert torch.equal(policy(batch)["action"], policy.act(observation, noise))
+
+
+@pytest.mark.parametrize("recipe", ["td3_bc", "sac", "iql"])
+def test_an_actor_with_a_mode_acts_by_it_where_no_noise_is_wanted(recipe):
+    policy = fp.agents.build(recipe, OBS_DIM, ACT_DIM, hidden=(16,)).policy
+    policy.set_keys(observation="obs", action="act")
+    batch = TensorDict(obs=torch.randn(8, OBS_DIM), batch_size=[8])
+    mode = policy.mode
+    expected = mode.act(batch["obs"], mode.draw_noise(batch["obs"]))
+    with torch.no_grad():
+        for kind in (ExplorationType.DETERMINISTIC, ExplorationType.MEAN, ExplorationType.MODE):
+            with set_exploration_type(kind):
+                assert torch.equal(policy(batch.clone())["act"], expected)
+        with set_exploration_type(ExplorationType.RANDOM):
+            assert not torch.equal(policy(batch.clone())["act"], expected)
+        assert not torch.equal(policy(batch.clone())["act"], expected)
 
 
 @pytest.mark.parametrize("kind", TYPES)
