@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import threading
+import time
 from collections.abc import Callable
 from multiprocessing import parent_process
+
+PERIOD = 1.0
+"""Seconds between two looks at whose child this process is."""
 
 
 def when_parent_ends(act: Callable[[], object]) -> None:
@@ -25,6 +30,25 @@ def when_parent_ends(act: Callable[[], object]) -> None:
 
     def watch() -> None:
         parent.join()
+        act()
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def when_launcher_ends(act: Callable[[], object]) -> None:
+    """As :func:`when_parent_ends`, in a process that any other program started.
+
+    Args:
+        act: Ends this process, for instance.
+
+    Example:
+        >>> when_launcher_ends(lambda: None)
+    """
+    launcher = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == launcher:
+            time.sleep(PERIOD)
         act()
 
     threading.Thread(target=watch, daemon=True).start()

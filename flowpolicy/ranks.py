@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import final
@@ -143,27 +144,36 @@ def require_same(tensors: Iterable[tuple[str, Tensor]], when: str) -> None:
     """
     names, values = zip(*tensors, strict=True)
     device = values[0].device
-    sums = torch.stack([_checksum(value).to(device) for value in values])
-    every = [torch.empty_like(sums) for _ in range(count())]
-    dist.all_gather(every, sums)
-    table = torch.stack(every)
-    differs = (table != table[0]).cpu()
-    if not differs.any():
-        return
-    ranks = differs.any(dim=1).nonzero().flatten().tolist()
-    first = names[int(differs.any(dim=0).nonzero()[0])]
+    told = [len(names), zlib.crc32("\n".join(names).encode())]
+    apart = _differing(torch.tensor(told, device=device))
+    what = "the number or the names of the tensors"  # sums of more or fewer could not be compared
+    if not apart.any():
+        apart = _differing(torch.stack([_checksum(value).to(device) for value in values]))
+        if not apart.any():
+            return
+        what = repr(names[int(apart.any(dim=0).nonzero()[0])])
+    ranks = apart.any(dim=1).nonzero().flatten().tolist()
     raise DistributedError(
-        f"the processes have come apart {when}: {first!r} of rank "
-        f"{', '.join(map(str, ranks))} differs from that of rank 0. Build and load the same on "
-        "every rank, and change it by the same updates only."
+        f"the processes have come apart {when}: {what} of rank {', '.join(map(str, ranks))} "
+        "differs from that of rank 0. Build and load the same on every rank, and change it by the "
+        "same updates only."
     )
+
+
+def _differing(own: Tensor) -> Tensor:
+    """Which numbers of which rank are not those of the first, ``[ranks, len(own)]``."""
+    every = [torch.empty_like(own) for _ in range(count())]
+    dist.all_gather(every, own)
+    table = torch.stack(every)
+    return (table != table[0]).cpu()
 
 
 @final
 class Tripwire:
-    """Compares what the ranks hold before the second step and before every hundredth.
+    """Compares what the ranks hold before the second and third step and before every hundredth.
 
-    Before the second, because an optimizer has no state before the first.
+    Before the second, because an optimizer has no state before the first; before the third, because
+    the first may have been a trial of the compiler, which takes none.
 
     Args:
         step: What it stands before, for the message.
@@ -182,12 +192,13 @@ class Tripwire:
         Raises:
             DistributedError: The ranks have come apart.
         """
-        if self.steps == 1 or self.steps % CHECK_EVERY == 0:
-            require_same(tensors(), f"before {self.step} {self.steps + 1}")
+        if self.steps in (1, 2) or self.steps % CHECK_EVERY == 0:
+            require_same(tensors(), f"before {self.step} {self.steps + 1} of these processes")
         self.steps += 1
 
 
 def _checksum(tensor: Tensor) -> Tensor:
-    """The sum of a tensor's bits, read as whole numbers."""
-    bits = tensor.detach().contiguous().view(_BITS[tensor.element_size()])
-    return bits.sum(dtype=torch.int64)
+    """Of a tensor's shape, and of its bits, read as whole numbers, and their order."""
+    bits = tensor.detach().contiguous().view(_BITS[tensor.element_size()]).flatten().long()
+    places = torch.arange(1, bits.numel() + 1, device=bits.device)
+    return (bits * places).sum() + hash(tuple(tensor.shape)) % 2**31

@@ -64,7 +64,9 @@ def _named(batch: TensorDictBase) -> Iterator[tuple[str, Tensor]]:
 
 
 def _joined(name: str, of_each: Tensor) -> Tensor:
-    """The metric of the whole batch from those of its equal parts."""
+    """The loss or metric of the whole batch from those of its equal parts."""
+    if name.startswith("loss_"):  # whatever it is called
+        return of_each.mean()
     if name.endswith("_min"):
         return of_each.amin()
     return of_each.amax() if name.endswith("_max") else of_each.mean()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 import tempfile
 import uuid
@@ -48,6 +49,7 @@ def launch(arguments: Sequence[str], *, processes: int, max_restarts: int, gpus:
             max_restarts=max_restarts,
             logs_specs=DefaultLogsSpecs(log_dir=logs, redirects=quiet),
             virtual_local_rank=gpus,
+            signals_to_handle=",".join(_heard()),
         )
         try:
             elastic_launch(config, sys.executable)("-m", "flowpolicy", *arguments)
@@ -63,10 +65,18 @@ def launch(arguments: Sequence[str], *, processes: int, max_restarts: int, gpus:
     return 0
 
 
+def _heard() -> list[str]:
+    """The signals that end the processes, but for what this one ignores, as under ``nohup``."""
+    names = ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT")
+    here = [name for name in names if hasattr(signal, name)]
+    return [name for name in here if signal.getsignal(signal.Signals[name]) != signal.SIG_IGN]
+
+
 def _last_words(logs: Path, local_rank: int) -> str:
     """What a process wrote last, in its latest attempt."""
-    files = sorted(logs.glob(f"*/attempt_*/{local_rank}/stderr.log"))
-    lines = files[-1].read_text(encoding="utf-8").splitlines() if files else []
+    files = logs.glob(f"*/attempt_*/{local_rank}/stderr.log")
+    latest = max(files, key=lambda path: int(path.parts[-3].split("_")[-1]), default=None)
+    lines = [] if latest is None else latest.read_text(encoding="utf-8").splitlines()
     return "\n".join(lines[-5:]) or "ended without a word"
 
 

@@ -100,6 +100,11 @@ def command(arguments: Sequence[str]) -> None:
     if options.resume and options.out is None:
         raise ConfigError("--resume auto needs --out, the folder to go on in")
     resume: Literal[False, "auto"] = "auto" if options.resume else False
+    if options.max_restarts and (options.processes == 1 or options.seeds):
+        raise ConfigError(
+            f"--max-restarts {options.max_restarts} is of --processes: start other runs again with "
+            "--out and --resume auto"
+        )
     if options.together or options.seeds:
         require_alone("--seeds", options.processes)
     if options.together:

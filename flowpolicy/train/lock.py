@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import platform
+import warnings
 from pathlib import Path
 from typing import IO, Final
 
@@ -15,13 +17,15 @@ except ImportError:  # pragma: no cover (not on Windows)
     fcntl = None  # type: ignore[assignment]
 
 LOCK: Final = ".lock"
+NO_LOCKS: Final = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK)
+"""Errors of file systems that are mounted without locks, as Lustre or NFS may be."""
 
 
 def take(file: IO[str]) -> bool:
     """Takes the kernel's lock on an open file, or says that another process has it.
 
     The lock goes with the file's closing or the process, however it ends, so that no kill leaves
-    one behind. Where Python has no ``fcntl`` nothing is locked.
+    one behind. Where Python has no ``fcntl`` or the file system no locks nothing is locked.
     """
     if fcntl is None:
         return True
@@ -29,6 +33,14 @@ def take(file: IO[str]) -> bool:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+        warnings.warn(
+            f"{file.name}: this file system has no locks ({error.strerror}), so that two processes "
+            "could write in one run folder; start no second one",
+            stacklevel=3,
+        )
     return True
 
 
@@ -55,7 +67,12 @@ class WriterLock:
 
     def __init__(self, folder: Path) -> None:
         file = (folder / LOCK).open("a+", encoding="utf-8")
-        if not take(file):
+        try:
+            is_free = take(file)
+        except OSError:
+            file.close()
+            raise
+        if not is_free:
             file.seek(0)
             holder = file.read().strip() or "of unknown number"
             file.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 from flowpolicy import ranks
 from flowpolicy.checkpoint.device import require_device
@@ -80,7 +81,7 @@ def train(
         >>> folder = train(config, "runs/cube")  # doctest: +SKIP
     """
     say = announce or (lambda _: None)
-    with process_group(config.device), StopRequest() as request:
+    with process_group(config.device), telling_of([RunFolder(Path(out))]), StopRequest() as request:
         require_shareable(config, ranks.count())
         # What would be missed only at the end should not come to light after hours.
         if resume == "auto":
@@ -118,15 +119,24 @@ def train(
 
 
 @contextmanager
+def telling_of(folders: Sequence[RunFolder]) -> Iterator[None]:
+    """Where a stop comes, notes whether these runs have a checkpoint, of whichever time."""
+    try:
+        yield
+    except Stopped as stopped:
+        stopped.saved = any(folder.checkpoints.steps() for folder in folders)
+        raise
+
+
+@contextmanager
 def closing(runs: Sequence[Run]) -> Iterator[None]:
     """Saves the runs where they are asked to stop, and lets go of them in any case."""
     try:
         yield
-    except Stopped as stopped:
+    except Stopped:
         for run in runs:
             if run.agent.step:
                 run.save()
-        stopped.saved = any(run.checkpoints.steps() for run in runs)
         raise
     finally:
         for run in runs:

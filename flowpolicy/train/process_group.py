@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 
 import torch.distributed as dist
 
 from flowpolicy import ranks
 from flowpolicy.errors import ConfigError, DistributedError, FlowPolicyError
+from flowpolicy.parent import when_launcher_ends
 from flowpolicy.train.config import TrainConfig
 
 PATIENCE = timedelta(hours=24)
@@ -31,6 +34,11 @@ def require_shareable(config: TrainConfig, processes: int) -> None:
     if processes == 1:
         return
     ranks.require_shares("batch_size: batches", config.batch_size, processes)
+    if ":" in config.device:
+        raise ConfigError(
+            f"device {config.device!r} names one GPU, but each of {processes} processes sees one "
+            "of its own only; set it to 'cuda'"
+        )
     if config.online_steps:
         raise ConfigError(
             f"online_steps {config.online_steps}: only offline updates are shared out among "
@@ -62,6 +70,7 @@ def process_group(device: str) -> Iterator[None]:
             f"device {device!r} would be one GPU for all processes; start torchrun with "
             "--virtual-local-rank, so that each sees a GPU of its own"
         )
+    when_launcher_ends(partial(os.kill, os.getpid(), signal.SIGTERM))  # which saves and ends
     dist.init_process_group("nccl" if gpu else "gloo", timeout=PATIENCE)
     try:
         yield

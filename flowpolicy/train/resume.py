@@ -63,15 +63,19 @@ def require_same_run(folder: RunFolder, config: TrainConfig) -> None:
 
 
 def require_same_settings(folder: RunFolder, before: TrainConfig, config: TrainConfig) -> None:
-    """Refuses to go on with other settings; where the data lie is none, their content is compared.
+    """Refuses to go on with other settings.
+
+    Where the data lie is none, since their content is compared, nor is the number of threads, which
+    a change of the last digits is warned of, see :func:`warn_of_other_bits`.
 
     Raises:
         ConfigError: Names the first one that differs.
     """
-    if changed := before.difference(config.replace(data_root=before.data_root)):
-        name, then, now = changed
+    now = config.replace(data_root=before.data_root, threads=before.threads)
+    if changed := before.difference(now):
+        name, then, here = changed
         raise ConfigError(
-            f"{folder.path} is a run with {name} {then!r}, not {now!r}; resume it with the "
+            f"{folder.path} is a run with {name} {then!r}, not {here!r}; resume it with the "
             "configuration that it has"
         )
 

@@ -16,6 +16,7 @@ from flowpolicy.run_folder import RunFolder
 from flowpolicy.train.claim import claim, is_finished
 from flowpolicy.train.config import TrainConfig
 from flowpolicy.train.loop import train
+from flowpolicy.train.process_group import started_by_torchrun
 from flowpolicy.train.processes import train_all
 from flowpolicy.train.resume import require_same_settings
 from flowpolicy.train.versions import versions
@@ -29,6 +30,11 @@ def require_seeds(seeds: Sequence[int]) -> None:
     """Refuses seeds that are missing or repeated."""
     if not seeds or len(set(seeds)) != len(seeds):
         raise ConfigError(f"seeds must be different numbers, at least one, got {list(seeds)}")
+    if started_by_torchrun() and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ConfigError(
+            "torchrun shares out the batches of one agent among its processes; several seeds are "
+            "started without it"
+        )
 
 
 @contextmanager

@@ -47,6 +47,9 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.number: int | None = None
+        self.is_heeded = False
+        """Whether the run is ending for it: SIGTERM, which its launcher sends once the first of its
+        processes is gone, then no longer cuts off the one that saves."""
         self._since = 0.0
         self._interruptible = False
         self._previous: dict[int, Any] = {}
@@ -91,6 +94,8 @@ class StopRequest:
 
     def _note(self, number: int, _: FrameType | None) -> None:
         now = time.monotonic()
+        if self.is_heeded and number == signal.SIGTERM:
+            return
         if self.number is not None:
             if now - self._since > self.REPEAT:
                 self._restore()
@@ -137,6 +142,7 @@ class AgreedStop:
             Stopped: A signal has come to one of them; on all of them.
         """
         if number := ranks.largest(self._request.number or 0):
+            self._request.is_heeded = True
             raise Stopped(number)
 
     def interruptible(self) -> AbstractContextManager[None]:

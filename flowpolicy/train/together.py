@@ -20,7 +20,7 @@ from flowpolicy.run_folder import RunFolder
 from flowpolicy.train.compilation import compile_where_it_pays, example_batch
 from flowpolicy.train.config import TrainConfig
 from flowpolicy.train.divergence import DivergedError
-from flowpolicy.train.loop import closing
+from flowpolicy.train.loop import closing, telling_of
 from flowpolicy.train.precision import products_in
 from flowpolicy.train.run import Run
 from flowpolicy.train.seeds import finished_runs, folder_of_seeds, require_seeds
@@ -71,6 +71,7 @@ def train_together(
     say = announce or (lambda _: None)
     with (
         folder_of_seeds(config, seeds, out, resume=resume) as (folder, configs),
+        telling_of([RunFolder(path) for path in configs]),
         StopRequest() as stop,
     ):
         if resume and len(finished_runs(configs)) == len(configs):
@@ -78,14 +79,19 @@ def train_together(
             if not folder.curve.is_file():
                 learning_curve([folder], folder.curve)
             return folder
-        step = common_step([RunFolder(path) for path in configs])
+        folders = [RunFolder(path) for path in configs]
+        step = common_step(folders)
+        if step is None:
+            _forget(folders)
         data = prepare(config, dataset)
         stop.raise_if_requested()
         runs: list[Run] = []
         with closing(runs), _saving(runs):
             for i, (path, single) in enumerate(configs.items()):
                 run = Run(single, path, stop, data, resume=resume, progress=progress, line=i)
-                run.checkpoints.keep_beside = 2  # while those of one step are being written
+                # While those of one step are being written, those before stay.
+                run.checkpoints.keep = max(2, config.keep_checkpoints)
+                run.checkpoints.keep_beside = 2
                 runs.append(run)
             say(f"data: {describe(data[0])}")
             if step is not None:
@@ -139,14 +145,23 @@ def _evaluate(runs: Sequence[Run]) -> None:
         run.keep_best()
 
 
+def _forget(folders: Sequence[RunFolder]) -> None:
+    """Removes the first checkpoints of those that were saved before the others could be."""
+    for folder in folders:
+        folder.checkpoints.drop_after(-1)
+
+
 def common_step(folders: Sequence[RunFolder]) -> int | None:
-    """The newest step of which every run has an intact checkpoint; ``None`` if none has any.
+    """The newest step of which every run has an intact checkpoint.
+
+    ``None`` if none has any, or not yet all of them their first: then all begin anew.
 
     Raises:
         ConfigError: There is no such step; says which steps there are.
     """
     saved = {folder.path.name: folder.checkpoints.steps() for folder in folders}
-    if not any(saved.values()):
+    first = {step for steps in saved.values() for step in steps}
+    if not all(saved.values()) and len(first) <= 1:
         return None
     for step in sorted(set.intersection(*map(set, saved.values())), reverse=True):
         try:

@@ -39,6 +39,17 @@ def other_batch() -> None:
     distributed_agent().update(batch(ranks.own()))
 
 
+def other_order() -> None:
+    distributed_agent().update(batch(1)[torch.arange(8).roll(ranks.own())])
+
+
+def other_names() -> None:
+    agent = distributed_agent()
+    if ranks.own() == 1:
+        agent.optimizer.state.clear()
+    agent.update(batch(1))
+
+
 def other_noise() -> None:
     agent = distributed_agent()
     agent.noise.seed(ranks.own())
@@ -87,13 +98,15 @@ REFUSALS: dict[str, tuple[Callable[[], None], str]] = {
     "parameter": (other_parameter, "'networks.critic.* of rank 1 differs from that of rank 0"),
     "optimizer": (other_optimizer, "'optimizer.0.exp_avg' of rank 1 differs"),
     "batch": (other_batch, "'batch.*' of rank 1 differs"),
+    "order": (other_order, "'batch.*' of rank 1 differs"),
+    "names": (other_names, "the number or the names of the tensors of rank 1 differs"),
     "noise": (other_noise, "'batch.*noise' of rank 1 differs"),
     "odd batch": (odd_batch, "a batch of 7 rows cannot be shared out evenly among 2 processes"),
     "networks": (other_networks, "'flow.field.* of rank 1 differs"),
     "frozen": (other_frozen_network, "'dpg.critic.* of rank 1 differs"),
     "batch size": (
         other_batch_size,
-        "DistributedLoss 1: 'the batch size' of rank 1",
+        "DistributedLoss 1 of these processes: 'the batch size' of rank 1",
     ),
     "inner loss": (inner_loss, "SumLoss: it belongs to a DistributedLoss now"),
     "inner part": (inner_part, "FlowMatchingLoss: it belongs to a DistributedLoss now"),

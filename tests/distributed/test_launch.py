@@ -14,8 +14,10 @@ from pathlib import Path
 import pytest
 
 from flowpolicy.cli import main
+from flowpolicy.cli.launch import _last_words
 from flowpolicy.data.locate import EMBEDDED
 from flowpolicy.run_folder import RunFolder
+from flowpolicy.train.lock import WriterLock
 from flowpolicy.train.process_group import restart_hint
 from tests.run.conftest import MAZE
 
@@ -141,6 +143,59 @@ def test_sigterm_to_the_launcher_saves_the_run_and_it_goes_on(tmp_path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
+def test_processes_save_and_end_where_their_launcher_is_killed(tmp_path) -> None:
+    out = tmp_path / "run"
+    with started(out, "--offline-steps", "100000", "--processes", "2") as process:
+        wait_for_checkpoints(out, 1, process)
+        workers = [worker(process.pid, rank) for rank in range(2)]
+        process.kill()
+        deadline = time.monotonic() + 60
+        while any(Path(f"/proc/{pid}").exists() for pid in workers):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+    assert RunFolder(out).checkpoints.steps()[-1] % 50 == 0
+    WriterLock(out).release()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_run_under_nohup_outlives_the_terminal(tmp_path) -> None:
+    out = tmp_path / "run"
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    try:
+        running = started(out, "--offline-steps", "100000", "--processes", "2")
+        with running as process:
+            wait_for_checkpoints(out, 1, process)
+            os.killpg(process.pid, signal.SIGHUP)
+            for rank in range(2):
+                os.kill(worker(process.pid, rank), signal.SIGHUP)
+            wait_for_checkpoints(out, len(RunFolder(out).checkpoints.steps()) + 5, process)
+            process.terminate()
+            assert "the state up to here is saved" in ended(process, 143)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_the_last_words_are_those_of_the_latest_attempt(tmp_path) -> None:
+    for attempt in (2, 9, 10):
+        log = tmp_path / "run" / f"attempt_{attempt}" / "1" / "stderr.log"
+        log.parent.mkdir(parents=True)
+        log.write_text(f"in attempt {attempt}\n")
+    assert _last_words(tmp_path, 1) == "in attempt 10"
+    assert _last_words(tmp_path, 0) == "ended without a word"
+
+
+def test_several_seeds_are_not_started_by_torchrun(tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for more in ([], ["--together"]):
+        out = str(tmp_path / "run")
+        assert main(["train", *TINY, "--out", out, "--seeds", "0", "1", *more]) == 2
+        assert "several seeds are started without it" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_torchrun_by_hand(tmp_path) -> None:
     launcher = ("torch.distributed.run", "--nproc-per-node", "2", "--max-restarts", "1", "-m")
     out = tmp_path / "run"
@@ -159,6 +214,9 @@ def test_torchrun_by_hand(tmp_path) -> None:
         (["--processes", "2", "--seeds", "0", "1"], "--seeds trains several"),
         (["--processes", "2", "--max-restarts", "-1"], "max_restarts must be at least 0, got -1"),
         (["--processes", "2", "--online-steps", "5"], "only offline updates are shared out"),
+        (["--processes", "2", "--device", "cuda:1"], "each of 2 processes sees one of its own"),
+        (["--max-restarts", "3"], "--max-restarts 3 is of --processes: start other runs again"),
+        (["--max-restarts", "3", "--seeds", "0", "1"], "--max-restarts 3 is of --processes"),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_starts(more, message, tmp_path, capsys) -> None:

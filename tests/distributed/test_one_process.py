@@ -12,7 +12,7 @@ from tensordict import TensorDict
 import flowpolicy as fp
 from flowpolicy import ranks
 from flowpolicy.agents.backward import CompiledBackward, EagerBackward
-from flowpolicy.agents.distributed_backward import DistributedBackward
+from flowpolicy.agents.distributed_backward import DistributedBackward, _joined
 from tests.agents.recipes import batch_for, small
 from tests.contracts.factories import Parts
 
@@ -92,3 +92,27 @@ def test_sums_keep_shapes_and_dtypes(group) -> None:
 def test_a_batch_without_rows_of_its_own_is_refused(group) -> None:
     with pytest.raises(fp.ConfigError, match="a batch of 0 rows cannot be shared out"):
         ranks.own_rows(TensorDict(observation=torch.zeros(4, 3)))
+
+
+def test_losses_are_averaged_over_processes_whatever_they_are_called() -> None:
+    of_each = torch.tensor([1.0, 3.0])
+    names = ("loss_q_min", "q_min", "q_max", "q_mean")
+    assert [float(_joined(name, of_each)) for name in names] == [2.0, 1.0, 3.0, 2.0]
+
+
+def test_a_checksum_is_of_shape_and_order() -> None:
+    one = torch.arange(24.0)
+    others = (one.reshape(4, 6), one.reshape(6, 4), one.flip(0), one.double(), one + 1e-6)
+    sums = [int(ranks._checksum(each)) for each in (one, *others)]
+    assert len(set(sums)) == len(sums)
+    assert sums[0] == int(ranks._checksum(torch.arange(24.0)))
+
+
+def test_comparisons_come_before_the_second_third_and_every_hundredth_step(monkeypatch) -> None:
+    told = []
+    monkeypatch.setattr(ranks, "require_same", lambda _, when: told.append(when))
+    tripwire = ranks.Tripwire("update")
+    for _ in range(202):
+        tripwire.check(list)
+    steps = (1, 2, 3, 101, 201)
+    assert told == [f"before update {step} of these processes" for step in steps]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import time
@@ -82,3 +83,15 @@ def test_what_killed_writers_left_is_collected(out, data):
     train(RUN, out, dataset=data, resume=True, progress=False)
     assert not list(out.rglob(".tmp-*"))
     assert (out / ".mine").is_file()
+
+
+def test_a_file_system_without_locks_is_warned_of(tmp_path, monkeypatch):
+    def no_locks(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(lock.fcntl, "flock", no_locks)
+    with pytest.warns(UserWarning, match=r"has no locks \(No locks available\), so that two"):
+        WriterLock(tmp_path).release()
+    monkeypatch.setattr(lock, "NO_LOCKS", ())  # another error
+    with pytest.raises(OSError, match="No locks available"):
+        WriterLock(tmp_path)

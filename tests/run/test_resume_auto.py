@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
+from functools import partial
 
 import pytest
 
@@ -205,6 +206,34 @@ def test_seeds_of_one_program_go_on_from_a_common_step(both, out, data):
     assert together(out, data, resume="auto") == [f"{out} {FINISHED}"]
 
 
+def test_seeds_of_which_some_have_no_checkpoint_yet_begin_anew(both, out, data):
+    folder = killed_together(out, data, 10, resume="auto")
+    assert [seed.checkpoints.steps() for seed in folder.seeds()] == [[10], []]
+    assert not any(line.startswith("resumed") for line in together(out, data, resume="auto"))
+    assert all(same_run(*pair) for pair in zip(folder.seeds(), both.seeds(), strict=True))
+
+
+def test_seeds_keep_a_common_step_also_where_few_checkpoints_are_kept(out, data):
+    few = {"keep_checkpoints": 1, "keep_best": False, "resume": "auto"}
+    folder = killed_together(out, data, 20, **few)
+    assert [seed.checkpoints.steps() for seed in folder.seeds()] == [[10, 20], [10]]
+    assert "resumed at update 10" in together(out, data, **few)
+
+
+@pytest.mark.timeout(300)
+def test_seeds_go_on_together_or_in_processes(out, data):
+    """Whatever number of threads either writes down."""
+    config = TINY.replace(
+        offline_steps=10, eval_episodes=1, checkpoint_every=5, eval_actors=("policy",)
+    )
+    train_seeds(config, (0, 3), out, progress=False)
+    for seed in RunFolder(out).seeds():
+        seed.checkpoints.drop_after(5)
+    said: list[str] = []
+    train_together(config, (0, 3), out, resume="auto", progress=False, announce=said.append)
+    assert "resumed at update 5" in said
+
+
 def test_seeds_without_a_common_step_are_told(both, out, data):
     shutil.copytree(both.path, out, symlinks=True)
     one, other = RunFolder(out).seeds()
@@ -326,6 +355,27 @@ def test_what_the_healthy_seeds_have_learned_is_saved(out, data, monkeypatch):
     with pytest.raises(DivergedError):
         together(out, data, eval_every=0, **changes)
     assert [seed.checkpoints.steps()[-1] for seed in RunFolder(out).seeds()] == [8, 8]
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_a_stop_while_a_run_is_loading_knows_of_its_checkpoints(out, data, monkeypatch, several):
+    trainer = partial(train_together, OFFLINE, (0, 3)) if several else partial(train, OFFLINE)
+    trainer(out, dataset=data, progress=False)
+    folders = RunFolder(out).seeds() if several else [RunFolder(out)]
+    for folder in folders:
+        folder.checkpoints.drop_after(10)
+
+    def stopped(*_):
+        raise Stopped(15)
+
+    place = "together" if several else "loop"
+    monkeypatch.setattr(f"flowpolicy.train.{place}.prepare", stopped)
+    with pytest.raises(Stopped) as caught:
+        trainer(out, dataset=data, progress=False, resume="auto")
+    assert caught.value.saved
+    with pytest.raises(Stopped) as caught:
+        trainer(out.with_name("new"), dataset=data, progress=False)
+    assert not caught.value.saved
 
 
 def test_the_curve_is_drawn_where_it_was_missed(out, data):

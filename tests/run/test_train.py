@@ -38,7 +38,7 @@ from flowpolicy.train import (
 from flowpolicy.train.precision import products_in
 from flowpolicy.train.records import CsvFile, TensorBoard
 from flowpolicy.train.seeds import SeedError
-from flowpolicy.train.stop import StopRequest
+from flowpolicy.train.stop import AgreedStop, StopRequest
 from flowpolicy.train.task import _require_bounds
 from tests.run.conftest import MAZE, TINY
 from tests.run.pictures import read_picture
@@ -677,6 +677,20 @@ def test_a_later_second_signal_is_not_held_back(monkeypatch):
     monkeypatch.setattr(StopRequest, "REPEAT", -1.0)
     with StopRequest():
         signal.raise_signal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+
+
+def test_what_is_being_saved_by_agreement_is_not_cut_off(monkeypatch):
+    """By the launcher, once another process of the run has ended."""
+    import signal
+
+    monkeypatch.setattr(StopRequest, "REPEAT", -1.0)
+    with StopRequest() as request:
+        signal.raise_signal(signal.SIGTERM)
+        with pytest.raises(Stopped):
+            AgreedStop(request).agree()
+        signal.raise_signal(signal.SIGTERM)
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
 
