@@ -105,7 +105,7 @@ class DemoSummary:
 
     Attributes:
         folder: The demo's folder.
-        seeds: Seeds of training.
+        seeds: Seeds of training, in their order.
         scores: FQL first, then its clone.
         seconds: Wall-clock time of everything.
     """
@@ -174,7 +174,7 @@ def run_demo(
     points = {actor: [line[-1] for line in lines] for actor, lines in read_points(run).items()}
     scores = tuple(_score(actor, points[actor]) for actor in NAMES)
     _draw(run, scores, folder / "maze.png")
-    summary = DemoSummary(folder, tuple(seeds), scores, time.perf_counter() - started)
+    summary = DemoSummary(folder, tuple(sorted(seeds)), scores, time.perf_counter() - started)
     RunFolder(folder).write_json(summary.path.name, _report(summary, config))
     return summary
 

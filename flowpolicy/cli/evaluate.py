@@ -39,7 +39,8 @@ class Options:
         protocol: By whose rules: fql, fql_d4rl, gfp, gfp_d4rl or qam; by default the run's.
         env: Another environment than that of training.
         workers: Processes that run episodes; 0 runs them in this one.
-        max_steps: Ends longer episodes; by default the environment's own limit.
+        max_steps: Ends longer episodes; by default as in the run, in another environment as that
+            does.
         device: Where the policy is computed.
         video: Also write a film of a few episodes, .mp4 or .gif.
         video_episodes: Episodes in the film.
@@ -83,6 +84,9 @@ def command(arguments: Sequence[str]) -> None:
         raise ConfigError(
             f"{folder.path / 'config.json'} names no environment; choose one by --env"
         )
+    max_steps = options.max_steps
+    if max_steps is None and options.env is None:
+        max_steps = folder.config().get("max_episode_steps")
     rules = folder.rules(options.protocol)
     results: dict[str, Evaluation] = {}
     for seed in folder.seeds():
@@ -95,7 +99,7 @@ def command(arguments: Sequence[str]) -> None:
             episodes=options.episodes,
             seed=options.seed,
             workers=options.workers,
-            max_steps=options.max_steps,
+            max_steps=max_steps,
         )
     everything = pool(list(results.values()))
     if options.out is not None:
@@ -109,7 +113,7 @@ def command(arguments: Sequence[str]) -> None:
     if options.video is not None:
         first = folder.seeds()[0]
         policy = rules.acting(load_policy(first.path, step=options.step, actor=options.actor))
-        say(f"video: {_film(policy, env, options, options.video)}")
+        say(f"video: {_film(policy, env, options, options.video, max_steps)}")
 
 
 def _table(results: dict[str, Evaluation], everything: Evaluation) -> list[str]:
@@ -152,7 +156,7 @@ def _drawn(make_gym: Callable[..., Any], env: str) -> Any:
         return make_gym(env, render_mode="rgb_array")
 
 
-def _film(policy: Actor, env: str, options: Options, path: Path) -> Path:
+def _film(policy: Actor, env: str, options: Options, path: Path, max_steps: int | None) -> Path:
     require_installed("--video", "imageio", extra="video")
     import imageio.v3 as imageio
 
@@ -164,7 +168,7 @@ def _film(policy: Actor, env: str, options: Options, path: Path) -> Path:
         drawn,
         episodes=options.video_episodes,
         seed=options.seed,
-        max_steps=options.max_steps,
+        max_steps=max_steps,
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     try:

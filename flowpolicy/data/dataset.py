@@ -351,6 +351,7 @@ class Dataset:
                 f"Dataset.from_tensordict: batch size must be [N], got {list(data.batch_size)}. "
                 "Reshape the data with .reshape(-1)."
             )
+        extra = tuple(extra)
         for key in extra:
             if not isinstance(key, str) and len(key) != 2:
                 raise ConfigError(

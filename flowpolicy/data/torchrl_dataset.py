@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -107,9 +108,10 @@ class OGBenchExperienceReplay(BaseDatasetExperienceReplay):
 
         converted = self.data_path / "dataset.safetensors"
         if converted.is_file():
-            dataset = Dataset.open(converted)
-            if dataset.info.files == {source.name: sha256(source)}:
-                return dataset
+            with contextlib.suppress(DataError):  # it is damaged
+                dataset = Dataset.open(converted)
+                if dataset.info.files == {source.name: sha256(source)}:
+                    return dataset
         self._load(source).save(converted)
         return Dataset.open(converted)
 

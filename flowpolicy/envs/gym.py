@@ -35,7 +35,9 @@ def make_gym(name: str, **kwargs: Any) -> gymnasium.Env[Any, Any]:
     import gymnasium
     import numpy as np
     from gymnasium.spaces import Box
-    from gymnasium.wrappers import RescaleAction, TransformObservation
+    from gymnasium.wrappers import TransformObservation
+
+    from flowpolicy.envs.unit_actions import UnitActions
 
     env: gymnasium.Env[Any, Any]
     if is_single_task(name):
@@ -78,6 +80,5 @@ def make_gym(name: str, **kwargs: Any) -> gymnasium.Env[Any, Any]:
         single = Box(low, high, dtype=np.float32)
         env = TransformObservation(env, lambda value: value.astype(np.float32), single)
     if not ((actions.low == -1).all() and (actions.high == 1).all()):
-        one = np.ones(actions.shape, dtype=actions.dtype.type)
-        env = RescaleAction(env, -one, one)
+        env = UnitActions(env)
     return env

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from importlib.util import find_spec
 
 from flowpolicy.errors import ConfigError, require_installed
 
@@ -61,12 +62,18 @@ def single_task_datasets() -> list[str]:
     return sorted(names)
 
 
-def unknown_environment(name: str) -> ConfigError:
-    """The error for a name that no environment has, with the nearest names that exist."""
-    known_datasets = single_task_datasets()
+def registration(name: str) -> object:
+    """What a name stands for in gymnasium's registry; ``None`` where it has none."""
     import gymnasium
 
-    known = [*known_datasets, *gymnasium.registry]
+    return gymnasium.registry.get(name)
+
+
+def unknown_environment(name: str) -> ConfigError:
+    """The error for a name that no environment has, with the nearest names that exist."""
+    import gymnasium
+
+    known = [*(single_task_datasets() if find_spec("ogbench") else ()), *gymnasium.registry]
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     hint = f"; did you mean {', '.join(map(repr, near))}?" if near else "."
     return ConfigError(

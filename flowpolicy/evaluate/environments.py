@@ -10,12 +10,17 @@ from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 from flowpolicy.envs import make_gym
+from flowpolicy.envs.names import registration
 
 Env: TypeAlias = Any
 EnvSource: TypeAlias = str | Callable[[], Env]
 """The name of an environment, or a function without arguments that makes a gymnasium one."""
 
+PARALLEL = 10
+"""How many environments step together unless told otherwise."""
+
 _made: dict[EnvSource, list[Env]] = {}
+_registered: dict[EnvSource, object] = {}
 
 
 def environments(source: EnvSource, count: int) -> list[Env]:
@@ -25,6 +30,10 @@ def environments(source: EnvSource, count: int) -> list[Env]:
         source: Name or function; the same one returns the same environments again.
         count: How many.
     """
+    if isinstance(source, str) and _registered.get(source) is not registration(source):
+        for env in _made.pop(source, []):  # of what the name stood for before
+            env.close()
+        _registered[source] = registration(source)
     made = _made.setdefault(source, [])
     while len(made) < count:
         made.append(make_gym(source) if isinstance(source, str) else source())
@@ -56,3 +65,4 @@ def close_environments() -> None:
         for env in made:
             env.close()
     _made.clear()
+    _registered.clear()

@@ -93,9 +93,11 @@ def pool(evaluations: Sequence[Evaluation]) -> Evaluation:
     """Joins the episodes of several evaluations, for instance of several seeds.
 
     The interval of the result is over all episodes; it does not know which of them share a seed.
+    Where some of them know success, no episode of the others had any: some environments tell of a
+    success and say nothing where there is none.
 
     Raises:
-        ConfigError: There is none, or only some of them know success.
+        ConfigError: There is none.
 
     Example:
         >>> one = Evaluation((1.0,), (5,), (True,), 0.1)
@@ -104,15 +106,11 @@ def pool(evaluations: Sequence[Evaluation]) -> Evaluation:
     """
     if not evaluations:
         raise ConfigError("pool: expected at least one evaluation, got none")
-    known = [e.successes for e in evaluations if e.successes is not None]
-    if known and len(known) != len(evaluations):
-        raise ConfigError(
-            f"pool: {len(known)} of {len(evaluations)} evaluations know success; they must be of "
-            "the same environment"
-        )
+    tells = any(e.successes is not None for e in evaluations)
+    successes = [e.successes or (False,) * e.episodes for e in evaluations]
     return Evaluation(
         returns=tuple(value for e in evaluations for value in e.returns),
         lengths=tuple(value for e in evaluations for value in e.lengths),
-        successes=tuple(value for group in known for value in group) if known else None,
+        successes=tuple(value for group in successes for value in group) if tells else None,
         seconds=sum(e.seconds for e in evaluations),
     )

@@ -8,7 +8,7 @@ import numpy as np
 from torch import nn
 
 from flowpolicy.errors import ConfigError
-from flowpolicy.evaluate.environments import Env, EnvSource, borrowed
+from flowpolicy.evaluate.environments import PARALLEL, Env, EnvSource, borrowed
 from flowpolicy.evaluate.lockstep import run_episodes
 
 Array = np.ndarray[Any, Any]
@@ -26,7 +26,7 @@ def record_observations(
     def observe(episode: int, observation: Array, _: Env) -> None:
         seen[episode].append(observation)
 
-    with borrowed(env, episodes) as envs:
+    with borrowed(env, min(episodes, PARALLEL)) as envs:
         run_episodes(policy, envs, range(episodes), seed=seed, max_steps=max_steps, observe=observe)
     return [np.stack(rows) for rows in seen]
 

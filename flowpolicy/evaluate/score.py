@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from flowpolicy.errors import require_at_least
-from flowpolicy.evaluate.environments import EnvSource, borrowed
+from flowpolicy.evaluate.environments import PARALLEL, EnvSource, borrowed
 from flowpolicy.evaluate.evaluation import Evaluation
 from flowpolicy.evaluate.lockstep import Episode, require_actor, run_episodes
 from flowpolicy.evaluate.workers import processes
@@ -21,7 +21,7 @@ def evaluate(
     episodes: int = 50,
     seed: int = 0,
     workers: int = 0,
-    parallel: int = 10,
+    parallel: int = PARALLEL,
     max_steps: int | None = None,
     device: torch.device | str | None = None,
 ) -> Evaluation:
@@ -62,6 +62,7 @@ def evaluate(
     require_actor(policy)
     for name, value, least in (
         ("episodes", episodes, 1),
+        ("seed", seed, 0),
         ("workers", workers, 0),
         ("parallel", parallel, 1),
         ("max_steps", 1 if max_steps is None else max_steps, 1),

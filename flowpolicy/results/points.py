@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from flowpolicy.errors import ConfigError
 from flowpolicy.evaluate import wilson_interval
@@ -73,9 +73,18 @@ def read_points(run: RunFolder) -> dict[str, list[list[Point]]]:
             lines.setdefault(actor, []).append(point)
         for actor, line in lines.items():
             actors.setdefault(actor, []).append(line)
+    for actor, of_seeds in actors.items():
+        actors[actor] = [_telling(line, of_seeds) for line in of_seeds]
     if not actors:
         raise ConfigError(f"{run.path} has no evaluation yet (no rows in eval.csv)")
     return actors
+
+
+def _telling(line: list[Point], all_lines: list[list[Point]]) -> list[Point]:
+    """Points without success as none of it where others tell: some environments only do so then."""
+    if all(point.successes is None for each in all_lines for point in each):
+        return line
+    return [replace(point, successes=point.successes or 0) for point in line]
 
 
 def pooled(seeds: Sequence[Sequence[Point]]) -> list[Point]:

@@ -262,6 +262,7 @@ _LEAST = {
     "eval_every": 0,
     "eval_episodes": 1,
     "eval_workers": 0,
+    "eval_seed": 0,
     "max_episode_steps": 1,
     "log_every": 1,
     "checkpoint_every": 0,

@@ -99,6 +99,8 @@ def require_environment(config: TrainConfig, dataset: Dataset) -> None:
     """
     name = config.env
     (env,) = environments(name, 1)
+    from flowpolicy.envs.unit_actions import bounds_of
+
     for what, width, space in (
         ("observations", dataset.obs_dim, env.observation_space),
         ("actions", dataset.act_dim // dataset.info.horizon, env.action_space),
@@ -108,7 +110,7 @@ def require_environment(config: TrainConfig, dataset: Dataset) -> None:
                 f"the {what} of {dataset.info.name!r} have {width} components, those of {name} "
                 f"{space.shape[0]}; evaluate in the environment that the data are of"
             )
-    _require_bounds(dataset, name, env.unwrapped.action_space)
+    _require_bounds(dataset, name, bounds_of(env))
     if config.online_steps:
         _require_steps_like(dataset)
 

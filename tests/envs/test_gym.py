@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from flowpolicy.envs import make_gym
+from flowpolicy.envs.unit_actions import bounds_of
 from flowpolicy.errors import ConfigError
 
 MAZE = "pointmaze-medium-navigate-singletask-v0"
@@ -170,6 +171,53 @@ def test_spaces_that_are_not_flat_are_refused(
     with pytest.raises(ConfigError, match=message) as caught:
         make_gym(spec.id)
     assert str(caught.value).startswith(spec.id)
+
+
+class _Bounded(_Odd):
+    """Refuses actions outside its bounds."""
+
+    def __init__(self, low: float, high: float) -> None:
+        super().__init__(_FLAT, gymnasium.spaces.Box(low, high, (2,), np.float32))
+        self.taken: Any = None
+
+    def step(self, action: Any) -> Any:
+        assert self.action_space.contains(action)
+        self.taken = action
+        return _FLAT.sample(), 0.0, False, False, {}
+
+
+@pytest.mark.parametrize(("low", "high"), [(-0.785, 0.785), (-0.26, 1.22), (-2.0, 2.0)])
+def test_the_ends_of_actions_lie_within_the_bounds(
+    low: float, high: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = gymnasium.envs.registration.EnvSpec(
+        "FlowpolicyBounded-v0", entry_point=lambda: _Bounded(low, high), order_enforce=False
+    )
+    monkeypatch.setitem(gymnasium.registry, spec.id, spec)
+    env = make_gym(spec.id, disable_env_checker=True)
+    for sign, end in ((-1, low), (1, high)):
+        env.step(np.full(2, sign, np.float32))
+        assert np.allclose(env.unwrapped.taken, end)
+    assert (bounds_of(env).high == np.float32(high)).all()
+
+
+def test_a_wrapper_of_the_users_own_says_what_the_bounds_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    spec = gymnasium.envs.registration.EnvSpec(
+        "FlowpolicyWrapped-v0",
+        entry_point=lambda: gymnasium.wrappers.RescaleAction(_Bounded(-2, 2), -0.5, 0.5),
+    )
+    monkeypatch.setitem(gymnasium.registry, spec.id, spec)
+    env = make_gym(spec.id)
+    assert (env.action_space.high == 1).all()
+    assert (bounds_of(env).high == 0.5).all()
+
+
+def test_without_ogbench_a_misspelt_id_has_its_neighbours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flowpolicy.envs.names.find_spec", lambda _: None)
+    with pytest.raises(ConfigError, match="did you mean 'Pendulum-v1'"):
+        make_gym("Pendulm-v1")
 
 
 def test_a_missing_ogbench_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from functools import partial
 
+import gymnasium
 import pytest
 import torch
 from torch import Tensor
@@ -248,6 +249,22 @@ def test_an_action_of_another_size_is_refused_with_the_way_out():
 def test_without_success_only_returns_are_told():
     result = evaluate(Drift(), Silent, episodes=2)
     assert (result.successes, result.success_rate, result.interval) == (None, None, None)
+
+
+def test_an_environment_that_is_registered_anew_is_made_anew(monkeypatch):
+    from gymnasium.envs.registration import EnvSpec
+
+    pendulum = "gymnasium.envs.classic_control:PendulumEnv"
+    for length in (3, 5):
+        spec = EnvSpec("FlowpolicyOwn-v0", entry_point=pendulum, max_episode_steps=length)
+        monkeypatch.setitem(gymnasium.registry, spec.id, spec)
+        actor = fp.OneStepActor(3, 1, hidden=(8,))
+        assert evaluate(actor, spec.id, episodes=1).lengths == (length,)
+
+
+def test_seeds_of_episodes_are_whole_numbers_from_0():
+    with pytest.raises(ConfigError, match="seed must be at least 0, got -1"):
+        evaluate(Drift(), LineWorld, seed=-1)
 
 
 def test_an_environment_may_tell_of_successes_alone():

@@ -225,3 +225,7 @@ def test_success_comes_before_returns_and_what_is_no_number_last():
     assert best_step(rows, "policy", {1}) == 1
     assert best_step(rows, "policy", {3}) is None
     assert best_step([row(1, "", "nan"), row(2, "", "-5")], "policy", {1, 2}) == 2
+    # Some environments say nothing where there is no success.
+    told = [row(1, "", "150"), row(2, "0.9", "3")]
+    assert best_step(told, "policy", {1, 2}) == 2
+    assert best_step(told, "policy", {1}) == 1

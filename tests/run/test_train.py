@@ -529,6 +529,7 @@ def test_configuration_survives_json():
         ({"options": {"discount": 0.9}}, "discount is an option of the run, not of the agent"),
         ({"options": {"alpha": float("nan")}}, "alpha must be finite, got nan"),
         ({"compile": "yes"}, "unknown value of compile 'yes'"),
+        ({"eval_seed": -1}, "eval_seed must be at least 0, got -1"),
         ({"precision": "bfloat"}, "unknown precision 'bfloat'; did you mean 'bfloat16'"),
         ({"precision": "tf32"}, "precision tf32 is of GPUs, and the device is cpu; take bfloat16"),
         ({"options": {"lr": -1}}, "lr must be above 0, got -1"),
