@@ -19,7 +19,7 @@ from flowpolicy.agents.loose_buffers import LooseBuffers
 from flowpolicy.agents.loss_gradient import LossGradient
 from flowpolicy.agents.noise_source import NoiseSource
 from flowpolicy.agents.requirements import require_learners, some_in_every_update
-from flowpolicy.agents.roles import owned_networks, owned_targets
+from flowpolicy.agents.roles import owned_networks, owned_targets, read_with_buffers
 from flowpolicy.errors import ConfigError, require_positive
 from flowpolicy.losses.base import Loss
 from flowpolicy.losses.sum import SumLoss
@@ -87,6 +87,7 @@ class Agent(nn.Module):
     """
 
     loss: SumLoss
+    _reads: dict[str, nn.Module]
     policy: Actor
     actors: dict[str, Actor]
 
@@ -118,9 +119,11 @@ class Agent(nn.Module):
         every_actor = self.actors.values()
         self.networks = nn.ModuleDict(owned_networks(self.loss, every_actor, networks or {}))
         self.targets = nn.ModuleDict(owned_targets(self.loss, every_actor, dict(self.networks)))
-        roots = {f"losses.{each.name}": each for each in self.loss.losses}
+        roots: dict[str, nn.Module] = {f"losses.{each.name}": each for each in self.loss.losses}
         roots |= {f"actors.{name}": actor for name, actor in self.actors.items()}
         owned = nn.ModuleList([self.networks, self.targets])
+        self.__dict__["_reads"] = dict(read_with_buffers(self.loss, owned))
+        roots |= {f"reads.{name}": network for name, network in self._reads.items()}
         self.loose = LooseBuffers(roots, owned)
         self.optimizer = optimizer(list(self.trained_parameters()))
         if isinstance(self.optimizer, torch.optim.LBFGS):
@@ -303,6 +306,7 @@ class Agent(nn.Module):
             "targets": self.targets,
             "losses": nn.ModuleDict({loss.name: loss for loss in self.loss.losses}),
             "actors": nn.ModuleDict(self.actors),
+            "reads": nn.ModuleDict(self._reads),
         }
         return LossGradient(parts, self.loss)
 
@@ -403,7 +407,7 @@ class Agent(nn.Module):
     def _apply(self, fn: Callable[[Tensor], Tensor], *args: bool, **kwargs: bool) -> Agent:
         super()._apply(fn, *args, **kwargs)  # type: ignore[no-untyped-call]
         # Loose buffers live in losses and actors, which are not registered here.
-        views: list[nn.Module] = [self.loss, *self.actors.values()]
+        views: list[nn.Module] = [self.loss, *self.actors.values(), *self._reads.values()]
         for each in views:
             each._apply(fn)  # noqa: SLF001
         for state in self.optimizer.state.values():

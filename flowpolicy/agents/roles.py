@@ -67,6 +67,20 @@ def _uncovered(
             yield from _uncovered(network.named_children(), trained_roles, covered)
 
 
+def read_with_buffers(loss: SumLoss, owned: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """What losses only read and that holds buffers of its own, such as statistics around an actor.
+
+    Args:
+        loss: all losses of the agent.
+        owned: its networks and targets.
+    """
+    known = {id(buffer) for buffer in owned.buffers()}
+    for each in loss.losses:
+        for i, (name, network) in enumerate(each.frozen_networks()):
+            if any(id(buffer) not in known for buffer in network.buffers()):
+                yield f"{each.name}_{name}_{i}", network
+
+
 def owned_targets(
     loss: SumLoss, actors: Iterable[Actor], networks: Mapping[str, nn.Module]
 ) -> dict[str, TargetNetwork]:

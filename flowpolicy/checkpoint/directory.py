@@ -77,7 +77,9 @@ def read_directory(path: str | os.PathLike[str]) -> dict[str, bytes]:
     """
     path = Path(path)
     entries, version = _verified_manifest(path)
-    present = {entry.name for entry in path.iterdir()} - {MANIFEST}
+    # Not those of desktops and network file systems, such as .DS_Store, which nobody reads.
+    names = {entry.name for entry in path.iterdir()}
+    present = {name for name in names if not name.startswith(".")} - {MANIFEST}
     if surplus := sorted(present - set(entries)):
         raise DamagedCheckpointError(f"checkpoint {path}: {surplus[0]} is not in its manifest")
     files: dict[str, bytes] = {}

@@ -135,7 +135,8 @@ class _Traced(nn.Module):
         with torch.no_grad():
             # Tracing goes through derivatives in the action (guided flows), torch.export does not.
             self.graph = make_fx(act, tracing_mode="symbolic")(tensors, observation, noise)
-        self.names = {name: name.replace(".", "_") for name in tensors}
+        # Numbered: "net.0" and "net_0" would be one name.
+        self.names = {name: f"{name.replace('.', '_')}_{i}" for i, name in enumerate(tensors)}
         for name, tensor in tensors.items():
             self.register_buffer(self.names[name], tensor.detach())
 

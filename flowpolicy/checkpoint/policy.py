@@ -215,6 +215,8 @@ def hint_at_runs(folder: Path) -> str:
 
 def _read(run: Path, step: Step) -> LoadedCheckpoint:
     if (run / MANIFEST).is_file():
+        if step is not None:
+            raise CheckpointError(f"{run} is one checkpoint already: leave step {step!r} out")
         return LoadedCheckpoint.read(run)
     for root in (run / "checkpoints", run):
         if Checkpoints(root).steps():

@@ -60,7 +60,7 @@ class Actor(TensorDictModuleBase, ABC):
         self.out_keys: list[NestedKey] = ["action"]
         self.obs_dim = require_obs_dim(self.name, obs_dim)
         self.act_dim = require_at_least(self.name, "act_dim", act_dim, 1)
-        self.noise_shape = (self.act_dim,) if noise_shape is None else noise_shape
+        self.noise_shape = (self.act_dim,) if noise_shape is None else tuple(noise_shape)
 
     __repr__ = nn.Module.__repr__  # TensorDict's own leaves out extra_repr
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from typing import Any, final
+from typing import Any, cast, final
 
 import torch
 from tensordict import TensorDictBase
@@ -104,6 +104,11 @@ class TargetNetwork(TensorDictModuleBase):
     def out_keys(self) -> list[Any]:
         """Those of the copied network."""
         return getattr(self.network, "out_keys", [])
+
+    def set_keys(self, **names: Any) -> TargetNetwork:
+        """Renames the entries that the copied network reads and writes. Returns the target."""
+        cast("Any", self.network).set_keys(**names)
+        return self
 
     @property
     def source(self) -> nn.Module:

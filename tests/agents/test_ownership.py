@@ -182,6 +182,30 @@ def test_statistics_of_a_wrapping_policy_are_saved_and_cast() -> None:
     assert torch.equal(state["loose.actors.policy.mean"], torch.full((OBS,), 5.0).double())
 
 
+@pytest.mark.parametrize("stacked", [False, True])
+def test_statistics_of_a_part_that_is_only_read_are_the_agents_too(stacked) -> None:
+    def made(mean: float) -> fp.Agent:
+        p = Parts()
+        teacher = Shifted(p.flow)
+        teacher.mean.fill_(mean)
+        losses = [fp.FlowMatchingLoss(p.field), fp.DistillLoss(p.actor, teacher)]
+        return fp.Agent(p.actor, losses)
+
+    agent = made(2.0)
+    (name,) = (name for name in agent.state_dict() if name.endswith("teacher_0.mean"))
+    other = made(0.0)
+    other.load_state_dict(agent.state_dict())
+    rows = agent.with_noise(batch())
+    expected = agent.loss(rows)["loss_distill"]
+    assert torch.equal(other.loss(rows)["loss_distill"], expected)
+    assert made(2.0).double().state_dict()[name].dtype is torch.float64
+    if stacked:  # each with its own
+        agents = [copy.deepcopy(agent), made(0.0)]
+        alone = [copy.deepcopy(each).update(rows)["loss_distill"] for each in agents]
+        together = fp.AgentStack(agents).update(torch.stack([rows, rows]))["loss_distill"]
+        torch.testing.assert_close(together, torch.stack(alone))
+
+
 # -- random states -----------------------------------------------------------------------------
 
 

@@ -120,6 +120,14 @@ def test_a_deterministic_exploration_type_asks_for_the_mode(cls, variant) -> Non
     assert torch.equal(*drawn) == (not actor.mode.is_random)
 
 
+def test_the_shape_of_noise_may_be_a_list() -> None:
+    class Listed(fp.OneStepActor):
+        def __init__(self) -> None:
+            fp.Actor.__init__(self, OBS, 2, [2])
+
+    assert Listed().noise_shape == (2,)
+
+
 @each_actor
 def test_wrong_shapes_are_refused(cls, variant) -> None:
     actor = build(cls, variant)

@@ -253,3 +253,9 @@ def test_a_target_has_the_keys_of_its_copy() -> None:
     policy = fp.ChunkPolicy(target, horizon=2)
     out = policy(TensorDict(observation=torch.zeros(4, 3), batch_size=[4]))
     assert out["chunk"].shape == (4, 2, 2)
+
+
+def test_a_target_that_is_renamed_is_still_the_target() -> None:
+    target = fp.TargetNetwork(fp.OneStepActor(3, 2, hidden=(8,)))
+    assert target.set_keys(observation="state") is target
+    assert "action" in target(TensorDict(state=torch.zeros(4, 3), batch_size=[4]))

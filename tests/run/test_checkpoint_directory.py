@@ -59,6 +59,13 @@ def test_a_file_too_many_is_named(path):
         read_directory(path)
 
 
+def test_files_of_desktops_and_network_file_systems_are_no_damage(path):
+    before = read_directory(path)
+    for name in (".DS_Store", ".nfs0001"):
+        (path / name).touch()
+    assert read_directory(path) == before
+
+
 def test_a_missing_manifest(path):
     (path / "manifest.json").unlink()
     with pytest.raises(DamagedCheckpointError, match=r"manifest\.json cannot be read"):

@@ -53,6 +53,25 @@ def test_every_recipe(variant, tmp_path):
         torch.testing.assert_close(program(*given), policy.act(*given))
 
 
+class Alike(Actor):
+    """Two tensors whose names differ in a dot."""
+
+    def __init__(self) -> None:
+        super().__init__(2, 1)
+        self.net = torch.nn.ModuleList([torch.nn.Linear(2, 1)])
+        self.net_0 = torch.nn.Linear(2, 1)
+
+    def raw(self, observation, noise):
+        return self.net[0](observation) - self.net_0(observation) + 0 * noise
+
+
+def test_names_that_differ_in_a_dot(tmp_path):
+    actor = Alike().requires_grad_(requires_grad=False)
+    export_policy(actor, tmp_path / "policy.pt2")
+    given = inputs(actor, 3)
+    torch.testing.assert_close(played(tmp_path / "policy.pt2", *given), actor.act(*given))
+
+
 @pytest.mark.parametrize("variant", ["iql", "sac", "td3_bc"])
 def test_the_mode_needs_no_noise(variant, tmp_path):
     mode = small(variant).policy.mode

@@ -68,6 +68,8 @@ def test_all_ways_to_name_a_checkpoint(finished_run):
     newest = load_policy(folder)
     for path in (folder / "checkpoints", folder / "checkpoints" / "last", str(folder)):
         assert torch.equal(load_policy(path).act(*inputs(newest)), newest.act(*inputs(newest)))
+    with pytest.raises(CheckpointError, match="is one checkpoint already: leave step 10 out"):
+        load_policy(folder / "checkpoints" / "last", step=10)
     older = load_policy(folder, step=10)
     assert not torch.equal(older.act(*inputs(newest)), newest.act(*inputs(newest)))
 
