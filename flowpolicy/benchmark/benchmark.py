@@ -9,11 +9,12 @@ from pathlib import Path
 
 from flowpolicy.benchmark.backends import LocalBackend
 from flowpolicy.benchmark.cells import failed_cells, finished_cells, run_cells
+from flowpolicy.benchmark.data import require_data
 from flowpolicy.benchmark.suite import Suite
 from flowpolicy.benchmark.summary import Summary, summarize_all
 from flowpolicy.benchmark.table import write_tables
 from flowpolicy.durable import STAGING_PREFIX
-from flowpolicy.errors import ConfigError
+from flowpolicy.errors import ConfigError, unknown_name
 from flowpolicy.plot.dots import Dot, dot_plot
 from flowpolicy.run_folder import RunFolder
 from flowpolicy.train.seeds import require_seeds
@@ -66,6 +67,9 @@ def run_benchmark(
     """
     known, folder = Suite.read(suite), Path(out)
     require_seeds(seeds)
+    for env in envs or ():
+        if env not in known.tables:
+            raise unknown_name(f"environment of suite {known.name}", env, known.tables)
     cells = {
         folder / env / method / f"seed_{seed}": known.config(
             env, method, seed=seed, data_root=data_root
@@ -74,6 +78,7 @@ def run_benchmark(
         for method in methods or list(known.tables[env]["methods"])
         for seed in seeds
     }
+    require_data(cells, download=True)
     claim(folder, _MARKER, {"suite": suite, "description": known.description})
     run_cells(cells, backend=LocalBackend(jobs), announce=announce)
     return report(folder)

@@ -79,10 +79,14 @@ def run_cell(
     with held(lock_of(out)):
         require_cell(out, config)
         if (out / FINISHED).is_file():
+            (out / FAILED).unlink(missing_ok=True)
             return
         resume = can_go_on(out)
         if out.exists() and not resume:
-            shutil.rmtree(out)
+            old = out.with_name(f".{out.name}.old")  # a kill in between leaves no half of it
+            shutil.rmtree(old, ignore_errors=True)
+            out.rename(old)
+            shutil.rmtree(old)
         train(config, out, resume=resume, progress=progress, position=position, announce=announce)
         (out / FAILED).unlink(missing_ok=True)
         RunFolder(out).write_json(FINISHED, {})
@@ -104,6 +108,13 @@ def state_of(cell: Path) -> str:
     return "stopped" if cell.exists() else "new"
 
 
+def _holds_anything(cell: Path) -> bool:
+    """Whether there is more than a process leaves that was killed when it had just begun."""
+    return cell.exists() and (
+        not cell.is_dir() or any(not path.name.startswith(".") for path in cell.iterdir())
+    )
+
+
 def require_cell(cell: Path, config: TrainConfig) -> None:
     """Refuses a folder that a run would lose something of, or mix with something else.
 
@@ -118,5 +129,7 @@ def require_cell(cell: Path, config: TrainConfig) -> None:
                 f"{cell} was run with {name} {before!r}, now it is {now!r}; choose another folder "
                 "with --out, or remove this one"
             )
-    elif cell.exists() and not any((cell / name).is_file() for name in ("config.json", FAILED)):
+    elif _holds_anything(cell) and not any(
+        (cell / name).is_file() for name in ("config.json", FAILED)
+    ):
         raise ConfigError(f"{cell} is in the way and not a run; choose another with --out")

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from flowpolicy.benchmark.backends import Backend, Cells, LocalBackend
 from flowpolicy.benchmark.cell import FAILED, FINISHED, is_held, require_cell
-from flowpolicy.errors import require_at_least
+from flowpolicy.errors import ConfigError, require_at_least
 from flowpolicy.run_folder import RunFolder
+from flowpolicy.train import TrainConfig
 
 PATIENCE = 30.0
 """Seconds to wait for runs of other processes, which may be about to end."""
@@ -46,20 +47,43 @@ def run_cells(
     tell = announce or (lambda _: None)
     for path, config in cells.items():
         require_cell(path, config)
+    _require_alike(cells)
     todo = {path: cells[path] for path in cells if not (path / FINISHED).is_file()}
     tell(f"{len(cells) - len(todo)} of {len(cells)} runs are finished, {len(todo)} to go")
     failures: dict[Path, str] = {}
-    for attempt in range(retries + 1):
+    while todo:
         progress = _Progress(len(todo), tell)
         found = backend.run(todo, progress.ended)
-        failures = {path: said for path, said in found.items() if path not in progress.elsewhere}
-        if attempt == retries:
-            break
-        todo = {path: cells[path] for path in (*failures, *_let_go(progress.elsewhere))}
-        if not todo:
-            break
-        tell(f"{len(todo)} runs are tried again")
+        given_up = {path: said for path, said in failures.items() if path not in todo}
+        failed = {path: said for path, said in found.items() if path not in progress.elsewhere}
+        failures = {**given_up, **failed}
+        again = list(failed) if retries else []
+        retries -= bool(again)
+        todo = {path: cells[path] for path in (*again, *_let_go(progress.elsewhere))}
+        if todo:
+            tell(f"{len(todo)} runs are tried again")
     return failures
+
+
+def _require_alike(cells: Cells) -> None:
+    """Refuses runs beside finished ones whose row of the table would mix different settings.
+
+    Raises:
+        ConfigError: One differs in more than its seed, where it ran and how its data are found.
+    """
+    for path, config in cells.items():
+        for other in path.parent.glob(f"*/{FINISHED}"):
+            if other.parent in cells:
+                continue
+            had = TrainConfig.from_dict(RunFolder(other.parent).config())
+            here = config.replace(seed=had.seed, data_root=had.data_root, threads=had.threads)
+            if changed := had.difference(here):
+                name, before, now = changed
+                raise ConfigError(
+                    f"{other.parent} was run with {name} {before!r}, and {path} would be with "
+                    f"{now!r}: one row of the table would be of both. Choose another folder with "
+                    "--out, or remove the one that is there"
+                )
 
 
 def _let_go(cells: Collection[Path]) -> list[Path]:
@@ -84,6 +108,8 @@ class _Progress:
         self._done += 1
         if failure is None:
             result = "finished"
+        elif (path / FINISHED).is_file():  # by another process, meanwhile
+            result = "is finished"
         elif is_held(path):  # by another process, which was first; ours has let go of it
             self.elsewhere.add(path)
             result = "is run by another process"
@@ -104,7 +130,8 @@ def finished_cells(out: Path) -> list[RunFolder]:
 def failed_cells(out: Path) -> dict[Path, str]:
     """Why runs below a folder failed, by their folders."""
     found = sorted(out.glob(f"*/*/*/{FAILED}"))
-    return {path.parent: message_of(path.parent) for path in found}
+    cells = [path.parent for path in found if not (path.parent / FINISHED).is_file()]
+    return {cell: message_of(cell) for cell in cells}
 
 
 def message_of(cell: Path) -> str:

@@ -8,7 +8,7 @@ import itertools
 import json
 import math
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, final
@@ -126,13 +126,26 @@ class Grid:
     def _config(self, point: Mapping[str, Any], data_root: str | None) -> TrainConfig:
         agent = point.get("agent", self.fixed.get("agent"))
         settings = {**self.fixed, **self.own.get(agent, {}), **point}
-        if settings.pop("preset", False):
+        published_ones = settings.pop("preset", False)
+        if not isinstance(published_ones, bool):
+            raise ConfigError(f"preset must be true or false, got {published_ones!r}")
+        if published_ones:
             env = settings["env"]
             published = {**preset(agent, env), "batch_size": preset_batch_size(agent, env)}
             settings = {**published, **settings}
         usual = {"data_root": data_root, "threads": 1, "tensorboard": False}
         run = {**usual, **{k: v for k, v in settings.items() if k in _RUN}}
         return TrainConfig(options={k: v for k, v in settings.items() if k not in _RUN}, **run)
+
+    def _check_own(self, known: Collection[str]) -> None:
+        """Refuses settings of single agents that could not be run."""
+        where = f"grid {self.name}"
+        for agent, own in self.own.items():
+            if not isinstance(own, Mapping):
+                raise ConfigError(f"{where}: [agents.{agent}] must be a table, got {own!r}")
+            refuse_unknown(f"setting of {where}, agents.{agent}", own, {*known} - {*_PLACES})
+            if twice := sorted(set(own) & {*self.axes, *self.searched}):
+                raise ConfigError(f"{where}: {twice[0]} stands in [agents.{agent}] and in an axis")
 
     def _check(self) -> None:
         """Refuses what could not be run, before anything is."""
@@ -154,10 +167,7 @@ class Grid:
         options = {option for agent in agents for option in recipe_options(agent)}
         known = {*_RUN, *options, "preset"}
         refuse_unknown(f"agent of {where}", self.own, agents)
-        for agent, own in self.own.items():
-            refuse_unknown(f"setting of {where}, agents.{agent}", own, known - {*_PLACES})
-            if twice := sorted(set(own) & {*self.axes, *self.searched}):
-                raise ConfigError(f"{where}: {twice[0]} stands in [agents.{agent}] and in an axis")
+        self._check_own(known)
         for title, table in tables.items():
             refuse_unknown(f"setting of {where}, {title}", table, known)
         for found in self._ends():

@@ -59,6 +59,7 @@ def run_search(
     tell = announce or (lambda _: None)
     failures: dict[Path, str] = {}
     with held(out / ".search.lock"):
+        _clear_up(out / JOURNAL)
         study = open_study(out, seed=space.seed)
         give_back(study)
         while (left := space.trials - tried(study)) > 0:
@@ -90,13 +91,23 @@ def _cells(
         return {}
 
 
+def _clear_up(journal: Path) -> None:
+    """Removes what a kill or a full disk leaves: a lock that nobody holds, half a line."""
+    journal.with_name(f"{journal.name}.lock").unlink(missing_ok=True)
+    if journal.is_file():
+        with journal.open("r+b") as file:
+            file.truncate(file.read().rfind(b"\n") + 1)
+
+
 def open_study(out: Path, *, seed: int) -> Any:
     """The study whose journal lies in a folder; made where there is none."""
     import optuna
     from optuna.storages.journal import JournalFileBackend, JournalStorage
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    storage = JournalStorage(JournalFileBackend(str(out / JOURNAL)))
+    # Its lock is a link to this path, which would lead nowhere were it relative.
+    journal = (out / JOURNAL).absolute()
+    storage = JournalStorage(JournalFileBackend(str(journal)))
     study = optuna.create_study(
         storage=storage, study_name="sweep", direction="maximize", load_if_exists=True
     )

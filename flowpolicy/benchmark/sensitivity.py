@@ -11,6 +11,7 @@ from flowpolicy.agents import build, recipe_options
 from flowpolicy.benchmark.backends import LocalBackend
 from flowpolicy.benchmark.benchmark import FOOTNOTE, Report, claim
 from flowpolicy.benchmark.cells import failed_cells, finished_cells, run_cells
+from flowpolicy.benchmark.data import require_data
 from flowpolicy.benchmark.grid import setting_text
 from flowpolicy.benchmark.suite import Suite
 from flowpolicy.benchmark.summary import summarize
@@ -116,7 +117,11 @@ def run_sensitivity(
                 options = {**own, option: value}
                 config = known.config(env, agent, seed=seed, data_root=data_root, **options)
                 cells[folder / variant / setting_text(value) / f"seed_{seed}"] = config
-            build(agent, 3, 2, **config.recipe)
+            try:
+                build(agent, 3, 2, **config.recipe)
+            except TypeError as error:
+                raise ConfigError(f"{agent}, variant {variant}: {error}") from error
+    require_data(cells, download=True)
     claim(folder, _MARKER, {"agent": agent, "env": env, "option": option, "suite": suite})
     run_cells(cells, backend=LocalBackend(jobs), announce=announce)
     return sensitivity_report(folder)

@@ -101,7 +101,10 @@ class Suite:
         known = recipe_options(method)
         own = dict(table["methods"][method])
         run = {**table.get("run", {}), **own.pop("run", {})}
-        if run.pop("embedded", False):
+        embedded = run.pop("embedded", False)
+        if not isinstance(embedded, bool):
+            raise ConfigError(f"embedded must be true or false, got {embedded!r}")
+        if embedded:
             data_root = str(EMBEDDED)
         shared = {k: v for k, v in table.get("shared", {}).items() if k in known}
         return TrainConfig(
@@ -117,6 +120,8 @@ class Suite:
             raise ConfigError(f"suite {self.name} has no table [environments.<env>]")
         for env, table in self.tables.items():
             where = f"suite {self.name}, {env}"
+            if not isinstance(table, Mapping) or not isinstance(table.get("methods", {}), Mapping):
+                raise ConfigError(f"{where}: it and its methods must be tables, got {table!r}")
             refuse_unknown(f"key of {where}", table, _TABLES)
             if not table.get("methods"):
                 raise ConfigError(f"{where}: no methods")

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from flowpolicy.benchmark.backends import Backend, Cells, LocalBackend
+from flowpolicy.benchmark.backends import Backend, LocalBackend
 from flowpolicy.benchmark.benchmark import Report, claim
 from flowpolicy.benchmark.cells import failed_cells, finished_cells, run_cells
+from flowpolicy.benchmark.data import require_data
 from flowpolicy.benchmark.grid import Grid
 from flowpolicy.benchmark.search import run_search
 from flowpolicy.benchmark.summary import summarize_all
 from flowpolicy.benchmark.table import write_tables
-from flowpolicy.data.locate import find_file
-from flowpolicy.data.names import DatasetName
 from flowpolicy.errors import ConfigError
 from flowpolicy.run_folder import RunFolder
 from flowpolicy.train import TrainConfig
@@ -120,18 +119,6 @@ def numbered_cells(
             "numbers; run it as a whole"
         )
     return list(grid.cells(Path(out), data_root=data_root).items())
-
-
-def require_data(cells: Cells) -> None:
-    """Refuses cells whose data are not there, before all of them ask for these at once.
-
-    Raises:
-        ConfigError: An environment is not the name of a data set.
-        DataError: A file is missing; names it and where it was looked for.
-    """
-    for env, root in {(config.env, config.data_root) for config in cells.values()}:
-        name = DatasetName.parse(env)
-        find_file(name, "train", root, download=False)
 
 
 def sweep_report(out: str | Path, title: str) -> Report:

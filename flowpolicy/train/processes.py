@@ -84,8 +84,7 @@ def train_all(
                     saved = any(RunFolder(out).checkpoints.steps() for out in runs)
                     raise Stopped(stop.number, saved=saved)
         finally:
-            for job in running.values():
-                job.process.kill()
+            _stop(running)
     if progress:
         sys.stderr.write("\n" * (min(jobs, len(runs)) - 1))  # below the last bar
     return failures

@@ -12,6 +12,7 @@ import pytest
 from flowpolicy.benchmark.backends import LocalBackend
 from flowpolicy.benchmark.cell import HeldError, held, lock_of, run_cell, state_of
 from flowpolicy.benchmark.cells import failed_cells, finished_cells, run_cells
+from flowpolicy.benchmark.search import _clear_up
 from flowpolicy.errors import ConfigError, FlowPolicyError
 from flowpolicy.run_folder import RunFolder
 from flowpolicy.train import train
@@ -66,8 +67,38 @@ def test_a_cell_without_checkpoint_begins_anew_also_with_other_settings(tmp_path
     assert RunFolder(cell).config()["batch_size"] == 8
     foreign = tmp_path / "mine"
     foreign.mkdir()
+    (foreign / "notes.txt").touch()
     with pytest.raises(ConfigError, match="mine is in the way and not a run"):
         run_cell(QUICK, foreign, progress=False)
+
+
+def test_a_cell_that_was_killed_as_it_began_begins_anew(tmp_path):
+    """Before its configuration was written, which leaves its folder and a staging file."""
+    cell = tmp_path / "env" / "a" / "seed_0"
+    cell.mkdir(parents=True)
+    (cell / ".tmp-config.json-1-ab").touch()
+    run_cell(QUICK, cell, progress=False)
+    assert state_of(cell) == "finished"
+    assert [path.name for path in cell.parent.iterdir() if path.is_dir()] == ["seed_0"]
+
+
+def test_a_row_of_a_table_is_of_one_setting(tmp_path):
+    row = tmp_path / "env" / "a"
+    run_cells({row / "seed_0": QUICK}, backend=Here())
+    other = QUICK.replace(seed=1, batch_size=8)
+    with pytest.raises(ConfigError, match="seed_0 was run with batch_size 16, and .* with 8: one"):
+        run_cells({row / "seed_1": other}, backend=Here())
+    assert not (row / "seed_1").exists()
+    run_cells({row / "seed_1": QUICK.replace(seed=1, threads=2)}, backend=Here())
+
+
+def test_a_failure_of_another_process_does_not_outlive_the_end(tmp_path):
+    cell = tmp_path / "env" / "a" / "seed_0"
+    run_cells({cell: QUICK}, backend=Here())
+    RunFolder(cell).write_json("failed.json", {"message": "held"})
+    assert failed_cells(tmp_path) == {}
+    run_cell(QUICK, cell, progress=False)
+    assert not (cell / "failed.json").exists()
 
 
 class Here:
@@ -104,7 +135,8 @@ def test_a_failed_cell_is_tried_again_and_does_not_keep_others_from_running(tmp_
     assert failed_cells(tmp_path) == {}
 
 
-def test_a_cell_that_another_process_lets_go_of_is_run(tmp_path):
+@pytest.mark.parametrize("retries", [0, 1])
+def test_a_cell_that_another_process_lets_go_of_is_run(tmp_path, retries):
     cell = tmp_path / "env" / "a" / "seed_0"
     cell.parent.mkdir(parents=True)
     command = [sys.executable, "-c", HOLD, str(lock_of(cell))]
@@ -119,7 +151,7 @@ def test_a_cell_that_another_process_lets_go_of_is_run(tmp_path):
             if "is run by another process" in line:
                 other.stdin.close()  # which ends it
 
-        assert run_cells({cell: QUICK}, backend=Here(), retries=1, announce=tell) == {}
+        assert run_cells({cell: QUICK}, backend=Here(), retries=retries, announce=tell) == {}
     assert state_of(cell) == "finished"
     assert "1 runs are tried again" in said
 
@@ -129,3 +161,15 @@ def test_numbers_of_jobs_and_retries_are_checked():
         LocalBackend(0)
     with pytest.raises(ConfigError, match="retries must be at least 0, got -1"):
         run_cells({Path("x"): QUICK}, retries=-1)
+
+
+def test_what_a_killed_search_leaves_is_cleared_up(tmp_path):
+    """A lock that leads nowhere, and half a line of its journal."""
+    journal, lock = tmp_path / "search.journal", tmp_path / "search.journal.lock"
+    lock.symlink_to("nowhere")
+    _clear_up(journal)
+    assert not lock.is_symlink() and not journal.exists()
+    for content, left in ((b"{}\n{}\n", b"{}\n{}\n"), (b"{}\n{", b"{}\n"), (b"{", b"")):
+        journal.write_bytes(content)
+        _clear_up(journal)
+        assert journal.read_bytes() == left
