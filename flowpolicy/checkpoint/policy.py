@@ -199,8 +199,9 @@ def deployed_actor(
 
 
 def runs_below(folder: Path) -> list[Path]:
-    """The folders with checkpoints below a folder that is itself no run, three levels deep."""
-    found = (p for depth in ("*", "*/*", "*/*/*") for p in folder.glob(f"{depth}/checkpoints"))
+    """The folders with checkpoints below a folder that is itself no run, four levels deep."""
+    depths = ("*", "*/*", "*/*/*", "*/*/*/*")  # the last: runs/<sweep>/<env>/<setting>/<seed>
+    found = (p for depth in depths for p in folder.glob(f"{depth}/checkpoints"))
     return sorted(path.parent for path in found if Checkpoints(path).steps())
 
 

@@ -14,6 +14,7 @@ from flowpolicy.benchmark.ray_backend import RayBackend
 from flowpolicy.benchmark.sweep import numbered_cells, run_one, run_sweep, sweep_report
 from flowpolicy.cli.benchmark import show
 from flowpolicy.cli.console import after_name, parse, say
+from flowpolicy.errors import ConfigError
 from flowpolicy.train.seeds import SeedError
 
 
@@ -53,6 +54,10 @@ def command(arguments: Sequence[str]) -> None:
         program="flowpolicy sweep <grid.toml>",
         description="Train every cell of a grid of agents, environments, seeds and options.",
     )
+    if options.address is not None and options.backend != "ray":
+        raise ConfigError(f"--address {options.address} is of a Ray cluster: add --backend ray")
+    if options.cell is not None and options.backend == "ray":
+        raise ConfigError("--cell runs one cell in this process; leave --backend ray out")
     grid = Grid.read(arguments[0])
     out = options.out or Path("runs") / Path(arguments[0]).stem
     if options.list:

@@ -36,15 +36,21 @@ def command(arguments: Sequence[str]) -> None:
     )
     if not options.paths:
         raise ConfigError("verify what? flowpolicy verify <run folder>")
-    intact = [_all_intact(path) for path in options.paths]
-    if not all(intact):
+    intact = [_all_intact(path) for path in options.paths]  # all, whatever there is of the first
+    if False in intact:
         raise SystemExit(1)
+    empty = [str(path) for path, found in zip(options.paths, intact, strict=True) if found is None]
+    if empty:
+        raise ConfigError(
+            f"nothing to verify: {', '.join(empty)} holds no checkpoint and no saved data set"
+        )
 
 
-def _all_intact(path: Path) -> bool:
+def _all_intact(path: Path) -> bool | None:
+    """Whether all at a path is intact; ``None`` where there is nothing."""
     checkpoints, sets = checkpoints_at(path), _data_sets_at(path)
     if not checkpoints and not sets:
-        raise ConfigError(f"nothing to verify: {path} holds no checkpoint and no saved data set")
+        return None
     good = {checkpoint for checkpoint in checkpoints if _told(checkpoint)}
     for root in dict.fromkeys(checkpoint.parent for checkpoint in checkpoints):
         newest = max((each for each in good if each.parent == root), default=None)

@@ -14,8 +14,8 @@ from flowpolicy.train.config import TrainConfig
 def products_in(config: TrainConfig) -> Iterator[None]:
     """Has the updates within compute their matrix products as ``config.precision`` says.
 
-    Weights, optimizer, losses, and the first and last layers of networks stay in float32. Without
-    either, torch's own settings hold.
+    Weights, optimizer, losses, and the first and last layers of networks stay in float32. With
+    ``"float32"`` torch's own settings hold, whatever they are.
 
     Args:
         config: the run.

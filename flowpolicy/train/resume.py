@@ -65,8 +65,8 @@ def require_same_run(folder: RunFolder, config: TrainConfig) -> None:
 def require_same_settings(folder: RunFolder, before: TrainConfig, config: TrainConfig) -> None:
     """Refuses to go on with other settings.
 
-    Where the data lie is none, since their content is compared, nor is the number of threads, which
-    a change of the last digits is warned of, see :func:`warn_of_other_bits`.
+    Where the data lie is none, since their content is compared, nor is the number of threads, of
+    which :func:`warn_of_other_bits` warns.
 
     Raises:
         ConfigError: Names the first one that differs.

@@ -121,6 +121,16 @@ def test_patterns_name_data_sets():
         Grid.read(write(env='["cubes-*"]'))
 
 
+def test_options_that_would_do_nothing_are_refused(capsys):
+    path = write()
+    for more, message in (
+        (["--address", "auto"], "--address auto is of a Ray cluster: add --backend ray"),
+        (["--backend", "ray", "--cell", "0"], "--cell runs one cell in this process"),
+    ):
+        assert main(["sweep", str(path), *more]) == 2
+        assert message in capsys.readouterr().err
+
+
 def test_cells_are_numbered_and_told(capsys):
     path = write()
     assert main(["sweep", str(path), "--out", "s", "--list"]) == 0

@@ -198,3 +198,20 @@ def test_other_files_of_tensors_are_no_data_sets(tmp_path, capsys):
     (tmp_path / "cut.safetensors").write_bytes(b"no header")
     assert main(["verify", str(tmp_path)]) == 1
     assert "damaged  " in capsys.readouterr().out
+
+
+def test_a_path_with_nothing_does_not_hide_what_is_damaged_elsewhere(run, tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    flip(run / "checkpoints" / "step_00000003" / "model.safetensors")
+    assert main(["verify", str(tmp_path / "empty"), str(run)]) == 1
+    shutil.rmtree(run / "checkpoints" / "step_00000003")
+    assert main(["verify", str(tmp_path / "empty"), str(run)]) == 2
+    said = capsys.readouterr()
+    assert "step_00000002" in said.out and "empty holds no checkpoint" in said.err
+
+
+def test_runs_of_a_sweep_are_found_from_the_folder_of_all_runs(run, tmp_path, capsys):
+    cell = tmp_path / "runs" / "sweep" / "env" / "method" / "seed_0"
+    shutil.copytree(run, cell, symlinks=True)
+    assert main(["verify", str(tmp_path / "runs")]) == 0
+    assert "seed_0" in capsys.readouterr().out
