@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -108,10 +107,12 @@ class OGBenchExperienceReplay(BaseDatasetExperienceReplay):
 
         converted = self.data_path / "dataset.safetensors"
         if converted.is_file():
-            with contextlib.suppress(DataError):  # it is damaged
+            try:
                 dataset = Dataset.open(converted)
-                if dataset.info.files == {source.name: sha256(source)}:
-                    return dataset
+            except DataError as error:
+                raise DataError(f"{error} Or remove it to have it made anew.") from error
+            if dataset.info.files == {source.name: sha256(source)}:
+                return dataset
         self._load(source).save(converted)
         return Dataset.open(converted)
 
