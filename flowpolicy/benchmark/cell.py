@@ -10,6 +10,7 @@ from pathlib import Path
 from flowpolicy.errors import ConfigError, FlowPolicyError
 from flowpolicy.run_folder import RunFolder
 from flowpolicy.train import TrainConfig, train
+from flowpolicy.train.claim import refuse_what_is_no_run
 from flowpolicy.train.lock import take
 
 FINISHED = "finished.json"
@@ -108,13 +109,6 @@ def state_of(cell: Path) -> str:
     return "stopped" if cell.exists() else "new"
 
 
-def _holds_anything(cell: Path) -> bool:
-    """Whether there is more than a process leaves that was killed when it had just begun."""
-    return cell.exists() and (
-        not cell.is_dir() or any(not path.name.startswith(".") for path in cell.iterdir())
-    )
-
-
 def require_cell(cell: Path, config: TrainConfig) -> None:
     """Refuses a folder that a run would lose something of, or mix with something else.
 
@@ -129,7 +123,5 @@ def require_cell(cell: Path, config: TrainConfig) -> None:
                 f"{cell} was run with {name} {before!r}, now it is {now!r}; choose another folder "
                 "with --out, or remove this one"
             )
-    elif _holds_anything(cell) and not any(
-        (cell / name).is_file() for name in ("config.json", FAILED)
-    ):
-        raise ConfigError(f"{cell} is in the way and not a run; choose another with --out")
+    elif cell.exists() and not (cell / FAILED).is_file():
+        refuse_what_is_no_run(cell)

@@ -42,7 +42,7 @@ def claim(
         folder = RunFolder.create(path, values)
         return folder, WriterLock(path)
     folder = RunFolder(path) if resume == "auto" else RunFolder.open(path)
-    _refuse_what_is_no_run(path)
+    refuse_what_is_no_run(path)
     lock = WriterLock(path)
     try:
         if not (path / "config.json").is_file():  # killed when it had just made the folder
@@ -89,7 +89,12 @@ def is_finished(folder: RunFolder, config: TrainConfig) -> bool:
     return True
 
 
-def _refuse_what_is_no_run(path: Path) -> None:
+def refuse_what_is_no_run(path: Path) -> None:
+    """Refuses a folder that holds more than a process leaves that was killed as it began.
+
+    Raises:
+        ConfigError: It is no folder, or holds something but no ``config.json``.
+    """
     if not path.is_dir():
         raise ConfigError(f"{path} is in the way and no folder; choose another with --out")
     if (path / "config.json").is_file():

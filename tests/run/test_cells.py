@@ -68,7 +68,7 @@ def test_a_cell_without_checkpoint_begins_anew_also_with_other_settings(tmp_path
     foreign = tmp_path / "mine"
     foreign.mkdir()
     (foreign / "notes.txt").touch()
-    with pytest.raises(ConfigError, match="mine is in the way and not a run"):
+    with pytest.raises(ConfigError, match="mine is not the folder of a run: it holds notes.txt"):
         run_cell(QUICK, foreign, progress=False)
 
 
