@@ -76,8 +76,7 @@ def _require_alike(cells: Cells) -> None:
             if other.parent in cells:
                 continue
             had = TrainConfig.from_dict(RunFolder(other.parent).config())
-            here = config.replace(seed=had.seed, data_root=had.data_root, threads=had.threads)
-            if changed := had.difference(here):
+            if changed := had.difference(config, besides=("seed", "data_root", "threads")):
                 name, before, now = changed
                 raise ConfigError(
                     f"{other.parent} was run with {name} {before!r}, and {path} would be with "

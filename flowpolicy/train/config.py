@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -230,16 +230,23 @@ class TrainConfig:
                 raise ConfigError(f"the configuration lacks {name!r}")
         return cls(**values)
 
-    def difference(self, other: TrainConfig) -> tuple[str, Any, Any] | None:
+    def difference(
+        self, other: TrainConfig, *, besides: Collection[str] = ()
+    ) -> tuple[str, Any, Any] | None:
         """The first setting that differs: its name, the value here and there; ``None`` if none.
+
+        Args:
+            other: the other run.
+            besides: settings that may differ.
 
         Example:
             >>> config = TrainConfig(agent="fql", env="cube-single-play-singletask-v0")
             >>> config.difference(config.replace(seed=3))
             ('seed', 0, 3)
+            >>> config.difference(config.replace(seed=3), besides=["seed"])
         """
         here, there = _flat(self), _flat(other)
-        names = dict.fromkeys([*here, *there])
+        names = [name for name in dict.fromkeys([*here, *there]) if name not in besides]
         changed = (name for name in names if here.get(name) != there.get(name))
         return next(((name, here.get(name), there.get(name)) for name in changed), None)
 

@@ -71,11 +71,10 @@ def require_same_settings(folder: RunFolder, before: TrainConfig, config: TrainC
     Raises:
         ConfigError: Names the first one that differs.
     """
-    now = config.replace(data_root=before.data_root, threads=before.threads)
-    if changed := before.difference(now):
-        name, then, here = changed
+    if changed := before.difference(config, besides=("data_root", "threads")):
+        name, then, now = changed
         raise ConfigError(
-            f"{folder.path} is a run with {name} {then!r}, not {here!r}; resume it with the "
+            f"{folder.path} is a run with {name} {then!r}, not {now!r}; resume it with the "
             "configuration that it has"
         )
 
