@@ -89,7 +89,7 @@ class DeployedPolicy(Actor):
         """The same around the actor's mode."""
         if self.actor.mode is self.actor:
             return self
-        return DeployedPolicy(
+        mode = DeployedPolicy(
             self.actor.mode,
             observation_mean=self.observation_mean,
             observation_std=self.observation_std,
@@ -97,6 +97,8 @@ class DeployedPolicy(Actor):
             action_high=self.action_high,
             horizon=self.horizon,
         )
+        mode.set_keys(observation=self.in_keys[0], noise=self.in_keys[1], action=self.out_keys[0])
+        return mode
 
     def raw(self, observation: Tensor, noise: Tensor) -> Tensor:
         """``observation [*B, O], noise [*B, *noise_shape] -> [*B, h A]``, not clipped."""

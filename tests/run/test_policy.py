@@ -189,6 +189,8 @@ def test_the_mode_keeps_what_is_around_the_actor():
     assert not torch.equal(policy.act(mean, z), torch.zeros(2))
     assert (mode.horizon, mode.action_high) == (2, high)
     assert mode.mode is mode
+    policy.set_keys(observation="obs", action="act")
+    assert "act" in policy.mode(TensorDict(obs=torch.zeros(4, 2), batch_size=[4]))
 
 
 def test_what_is_around_the_actor_is_of_its_kind_and_reads_its_entries():
