@@ -30,13 +30,15 @@ def environments(source: EnvSource, count: int) -> list[Env]:
         source: Name or function; the same one returns the same environments again.
         count: How many.
     """
-    if isinstance(source, str) and _registered.get(source) is not registration(source):
-        for env in _made.pop(source, []):  # of what the name stood for before
+    before = _registered.get(source)
+    if isinstance(source, str) and source in _made and before is not registration(source):
+        for env in _made.pop(source):  # of what the name stood for before
             env.close()
-        _registered[source] = registration(source)
     made = _made.setdefault(source, [])
     while len(made) < count:
         made.append(make_gym(source) if isinstance(source, str) else source())
+    if isinstance(source, str):  # after making, which may import what registers it
+        _registered[source] = registration(source)
     return made[:count]
 
 
