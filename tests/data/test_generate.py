@@ -291,6 +291,17 @@ def test_a_process_that_dies_is_reported(tmp_path: Path, monkeypatch: pytest.Mon
         list(workers.record_all(tasks, resolve(MAZE, seed=0), tmp_path, 2))
 
 
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_where_all_is_recorded_no_simulator_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jobs: int
+) -> None:
+    """As after a kill while the files were being written."""
+    from flowpolicy.data.generate import workers
+
+    monkeypatch.delattr(workers, "make_expert")
+    assert list(workers.record_all([], resolve(MAZE, seed=0), tmp_path, jobs)) == []
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for processes in /proc")
 def test_a_killed_parent_leaves_no_process_and_loses_no_episode(tmp_path: Path) -> None:

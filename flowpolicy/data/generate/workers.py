@@ -37,7 +37,9 @@ def record_all(
     Raises:
         DataError: a process died.
     """
-    if jobs == 1 or len(tasks) <= 1:
+    if not tasks:
+        return
+    if jobs == 1 or len(tasks) == 1:
         expert = make_expert(settings)
         for task in tasks:
             _record(expert, settings, folder, task)
