@@ -16,7 +16,7 @@ from flowpolicy.train.precision import products_in
 
 @pytest.mark.parametrize("size", SIZES)
 def test_precision(size, in_turn, jax_cpu) -> None:
-    """Weights, optimizer, losses and last layers are in float32 in any case."""
+    """Weights, optimizer, losses, first and last layers are in float32 in any case."""
     batch, hidden = random_batch(), SIZES[size]
 
     def update(precision: str, *, compiled: bool) -> Callable[[], object]:
