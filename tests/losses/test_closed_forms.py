@@ -168,7 +168,7 @@ def test_windows_of_torchrl_that_lose_their_ends_are_refused() -> None:
     rows["next", "done"][5] = rows["next", "terminated"][5] = True
     windows = MultiStep(gamma=0.99, n_steps=3)(rows)
     assert not windows["next", "terminated"][4]  # though it ends in a terminal state
-    with pytest.raises(fp.ShapeError, match=r"\['next', 'terminated'\)|as TorchRL's MultiStep"):
+    with pytest.raises(fp.ShapeError, match="as TorchRL's MultiStep writes it"):
         loss(windows)
 
 

@@ -53,6 +53,20 @@ def test_a_wrong_suite_is_refused_with_its_key(methods, extra, message):
         Suite.read(write_suite(methods, **extra))
 
 
+def test_a_suite_of_lists_is_refused():
+    for text in (f'[environments.{MAZE}]\nmethods = ["fql"]', f"[environments]\n{MAZE} = 3"):
+        Path("my.toml").write_text(f'description = "d"\n{text}\n')
+        with pytest.raises(ConfigError, match="it and its methods must be tables, got"):
+            Suite.read("my.toml")
+
+
+def test_an_environment_that_the_suite_lacks_is_refused(capsys):
+    write_suite("fql={}")
+    assert main(command("--envs", "maze")) == 2
+    assert "unknown environment of suite my.toml 'maze'" in capsys.readouterr().err
+    assert not Path("b").exists()
+
+
 def test_a_method_that_the_suite_lacks_is_refused(capsys):
     write_suite("fql={}")
     assert main(command("--methods", "fqll")) == 2

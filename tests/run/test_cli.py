@@ -23,7 +23,7 @@ from flowpolicy.cli.console import parse
 from flowpolicy.cli.train import _HERE, _config, _defaults, described, options_class
 from flowpolicy.evaluate import close_environments
 from flowpolicy.train import TrainConfig
-from tests.run.conftest import MAZE
+from tests.run.conftest import MAZE, TINY
 from tests.run.pictures import read_picture
 
 ROOT = Path(__file__).parents[2]
@@ -437,3 +437,14 @@ def test_a_diverged_run_ends_in_1(capsys, monkeypatch):
     assert main(["train", "fql", "--env", MAZE, "--out", "r", *QUICK]) == 1
     error = capsys.readouterr().err
     assert "error: the latest 10 updates up to update 10 were skipped" in error
+
+
+def test_eval_ends_episodes_where_the_run_did(finished_run, tmp_path):
+    lengths = {}
+    for steps in (None, 4):
+        out = tmp_path / f"{steps}.json"
+        more = [] if steps is None else ["--max-steps", str(steps)]
+        command = ["eval", str(finished_run.path), "--episodes", "1", "--out", str(out), *more]
+        assert main(command) == 0
+        lengths[steps] = json.loads(out.read_text())["pooled"]["lengths"]
+    assert lengths == {None: [TINY.max_episode_steps], 4: [4]}

@@ -40,6 +40,8 @@ def _here(tmp_path, monkeypatch):
         ({"alhpa": "[1.0]"}, "unknown setting of .*, grid 'alhpa'; did you mean 'alpha'"),
         ({"run": {"ofline_steps": "1"}}, "unknown setting of .*, run 'ofline_steps'; did you mean"),
         ({"agent": '["fgl"]'}, "unknown agent 'fgl'; did you mean 'fql'"),
+        ({"run": {"preset": '"false"'}}, "preset must be true or false, got 'false'"),
+        ({"more": "[agents]\nfql = 3"}, "\\[agents.fql\\] must be a table, got 3"),
         ({"agent": "[3]"}, "agent must be a name, got \\[3\\]"),
         ({"env": None}, "env must stand in \\[grid\\] or in \\[run\\]"),
         ({"alpha": "[]"}, "alpha must be a list of values, got \\[\\]"),

@@ -8,6 +8,7 @@ import json
 import math
 import re
 import sys
+import time
 from functools import partial, partialmethod
 
 import numpy as np
@@ -36,6 +37,7 @@ from flowpolicy.train import (
     versions,
 )
 from flowpolicy.train.precision import products_in
+from flowpolicy.train.processes import train_all
 from flowpolicy.train.records import CsvFile, TensorBoard
 from flowpolicy.train.seeds import SeedError
 from flowpolicy.train.stop import AgreedStop, StopRequest
@@ -708,3 +710,20 @@ def test_objects_among_the_options_become_their_names():
     config = TINY.replace(options={**TINY.options, "aggregation": min_value})
     assert config.options["aggregation"] == "min"
     assert TrainConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+@pytest.mark.timeout(300)
+def test_an_error_of_the_caller_lets_runs_save(tmp_path):
+    short = TINY.replace(offline_steps=1, eval_every=0, eval_episodes=1, checkpoint_every=0)
+    runs = {tmp_path / "a": short, tmp_path / "b": short.replace(offline_steps=1_000_000)}
+
+    def ended(path, _):
+        deadline = time.monotonic() + 100
+        while not (tmp_path / "b" / "metrics.csv").is_file():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
+        train_all(runs, jobs=2, progress=False, ended=ended)
+    assert RunFolder(tmp_path / "b").checkpoints.steps()
