@@ -18,7 +18,11 @@ from flowpolicy.agents.guarded_step import Step, count_beside
 from flowpolicy.agents.loose_buffers import LooseBuffers
 from flowpolicy.agents.loss_gradient import LossGradient
 from flowpolicy.agents.noise_source import NoiseSource
-from flowpolicy.agents.requirements import require_learners, some_in_every_update
+from flowpolicy.agents.requirements import (
+    require_learners,
+    require_names,
+    some_in_every_update,
+)
 from flowpolicy.agents.roles import owned_networks, owned_targets, read_with_buffers
 from flowpolicy.errors import ConfigError, require_positive
 from flowpolicy.losses.base import Loss
@@ -67,9 +71,10 @@ class Agent(nn.Module):
         seed: of the noise that ``update`` draws.
 
     Raises:
-        ConfigError: two networks in one role, two losses of one name, contradicting draws, a
-            ``clip_norm`` that is not above 0, an unknown loss in ``every``, none that counts in
-            every update, or a ``LearnedCoefficient`` that no loss moves.
+        ConfigError: two networks in one role, two losses of one name, a name that a
+            ``ModuleDict`` cannot hold (``values``), contradicting draws, a ``clip_norm`` that is
+            not above 0, an unknown loss in ``every``, none that counts in every update, or a
+            ``LearnedCoefficient`` that no loss moves.
 
     Example:
         >>> import torch
@@ -117,7 +122,12 @@ class Agent(nn.Module):
         self.__dict__["actors"] = {"policy": policy, **(actors or {})}
         require_learners(self.loss)
         every_actor = self.actors.values()
-        self.networks = nn.ModuleDict(owned_networks(self.loss, every_actor, networks or {}))
+        owned_by_role = owned_networks(self.loss, every_actor, networks or {})
+        names = [each.name for each in self.loss.losses]
+        require_names("a loss", names, "Give it another with name=... in its constructor.")
+        require_names("an actor", self.actors, "Choose another in actors={...}.")
+        require_names("a network", owned_by_role, "Name it with networks={'critic': ...}.")
+        self.networks = nn.ModuleDict(owned_by_role)
         self.targets = nn.ModuleDict(owned_targets(self.loss, every_actor, dict(self.networks)))
         roots: dict[str, nn.Module] = {f"losses.{each.name}": each for each in self.loss.losses}
         roots |= {f"actors.{name}": actor for name, actor in self.actors.items()}
@@ -134,7 +144,7 @@ class Agent(nn.Module):
         self.clip_norm = (
             None if clip_norm is None else require_positive("Agent", "clip_norm", clip_norm)
         )
-        self.every = some_in_every_update(every or {}, [each.name for each in self.loss.losses])
+        self.every = some_in_every_update(every or {}, names)
         self.noise = NoiseSource(seed)
         self.guard = Guard()
         self.step = 0

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+
+from torch import nn
 
 from flowpolicy.errors import ConfigError, require_at_least, unknown_name
 from flowpolicy.losses.sum import SumLoss
@@ -32,4 +34,20 @@ def require_learners(losses: SumLoss) -> None:
             raise ConfigError(
                 f"Agent: the coefficient of {each.name!r} is a LearnedCoefficient that no loss "
                 "moves. Add DualLoss(loss, limit=...), or give the loss a number."
+            )
+
+
+def require_names(kind: str, names: Iterable[str], advice: str) -> None:
+    """Refuses names under which ``nn.ModuleDict`` holds nothing, such as those of its methods.
+
+    Args:
+        kind: what is named, with its article.
+        names: all of them.
+        advice: how another name is given.
+    """
+    for name in names:
+        if not name or "." in name or hasattr(nn.ModuleDict(), name):
+            raise ConfigError(
+                f"Agent: {kind} is called {name!r}, which PyTorch's modules cannot hold: it is "
+                f"empty, has a dot, or is the name of an attribute of theirs. {advice}"
             )

@@ -83,6 +83,15 @@ class Grid:
         """Names of the settings whose values are searched for."""
         return () if self.space is None else tuple(self.space.ranges)
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All settings that the file gives, each named by its table as well."""
+        tables = {"grid": self.axes, "run": self.fixed}
+        tables |= {f"agents.{agent}": own for agent, own in self.own.items()}
+        if self.space is not None:
+            tables["search"] = {k: vars(v) for k, v in self.space.ranges.items()}
+        return {f"[{at}] {k}": value for at, table in tables.items() for k, value in table.items()}
+
     def cells(
         self, out: Path, *, data_root: str | None = None, **found: Any
     ) -> dict[Path, TrainConfig]:

@@ -19,7 +19,9 @@ from flowpolicy.train import TrainConfig
 
 JOURNAL = "search.journal"
 _AGAIN = "again"
-"""Attribute of a trial that takes up another one, which a kill cut off."""
+"""Attribute of a trial that takes up another one, which failed."""
+_SETTINGS = "settings"
+"""Attribute of a study: what its trials have in common."""
 
 
 def run_search(
@@ -36,7 +38,8 @@ def run_search(
 
     A trial runs every cell of the grid with the values that it chose, and its value is the mean of
     their last evaluations. Every trial is in a journal file at once. Those that a kill cut off are
-    marked as failed there, and their values are tried again before others: their cells go on.
+    marked as failed there. The values of those that failed are tried again before others, and their
+    cells go on; values that cannot be together are not.
 
     Args:
         grid: The cells of a trial.
@@ -51,7 +54,7 @@ def run_search(
         Why cells failed, by their folders.
 
     Raises:
-        ConfigError: Optuna is not installed, or a cell cannot be.
+        ConfigError: Optuna is not installed, or the folder's search is of another grid.
         HeldError: Another process searches in this folder.
         Stopped: SIGINT or SIGTERM came; what was running is saved.
     """
@@ -60,7 +63,7 @@ def run_search(
     failures: dict[Path, str] = {}
     with held(out / ".search.lock"):
         _clear_up(out / JOURNAL)
-        study = open_study(out, seed=space.seed)
+        study = open_study(out, grid.settings, seed=space.seed)
         give_back(study)
         while (left := space.trials - tried(study)) > 0:
             trials = [study.ask() for _ in range(min(left, space.at_once))]
@@ -99,8 +102,17 @@ def _clear_up(journal: Path) -> None:
             file.truncate(file.read().rfind(b"\n") + 1)
 
 
-def open_study(out: Path, *, seed: int) -> Any:
-    """The study whose journal lies in a folder; made where there is none."""
+def open_study(out: Path, settings: Mapping[str, Any], *, seed: int) -> Any:
+    """The study whose journal lies in a folder; made where there is none.
+
+    Args:
+        out: The folder.
+        settings: What its trials have in common; of others their values could not be compared.
+        seed: Of what it chooses.
+
+    Raises:
+        ConfigError: The journal is of other settings.
+    """
     import optuna
     from optuna.storages.journal import JournalFileBackend, JournalStorage
 
@@ -111,26 +123,38 @@ def open_study(out: Path, *, seed: int) -> Any:
     study = optuna.create_study(
         storage=storage, study_name="sweep", direction="maximize", load_if_exists=True
     )
+    known = study.user_attrs.get(_SETTINGS, settings)  # earlier journals lack them
+    for name in {**known, **settings}:
+        if known.get(name) != settings.get(name):
+            raise ConfigError(
+                f"{journal} is of a search with {name} {known.get(name)!r}, the grid says "
+                f"{settings.get(name)!r}: their trials cannot be compared. Search into another "
+                "folder, --out"
+            )
+    study.set_user_attr(_SETTINGS, dict(settings))
     # A study that goes on would begin the same random numbers again.
     study.sampler = optuna.samplers.TPESampler(seed=seed + len(study.trials))
     return study
 
 
 def give_back(study: Any) -> None:
-    """Marks the trials that a kill left running as failed, and puts their values first in line.
+    """Puts the values of trials that failed, or that a kill cut off, first in line.
 
-    In this order a kill in between repeats a trial, whose cells are finished by then, and loses
-    none.
+    The latter are then marked as failed. In this order a kill in between repeats a trial, whose
+    cells are finished by then, and loses none.
     """
     from optuna.trial import TrialState
 
-    for trial in study.get_trials(states=[TrialState.RUNNING]):
-        study.enqueue_trial(trial.params, user_attrs={_AGAIN: trial.number})
-        study.tell(trial.number, state=TrialState.FAIL)
+    taken_up = {trial.user_attrs.get(_AGAIN) for trial in study.trials}
+    for trial in study.get_trials(states=[TrialState.RUNNING, TrialState.FAIL]):
+        if trial.number not in taken_up:
+            study.enqueue_trial(trial.params, user_attrs={_AGAIN: trial.number})
+        if trial.state is TrialState.RUNNING:
+            study.tell(trial.number, state=TrialState.FAIL)
 
 
 def tried(study: Any) -> int:
-    """How many trials were tried; one that a kill cut off counts when it was tried again."""
+    """How many trials were tried; one that is tried again counts once, when that ends."""
     ended = [trial for trial in study.trials if trial.state.is_finished()]
     return len(ended) - sum(_AGAIN in trial.user_attrs for trial in study.trials)
 
@@ -145,7 +169,9 @@ def completed(study: Any) -> list[Any]:
 def _end(study: Any, trial: Any, cells: Cells) -> None:
     from optuna.trial import TrialState
 
-    if cells and all((path / FINISHED).is_file() for path in cells):
+    if not cells:
+        study.tell(trial, state=TrialState.PRUNED)  # as bad as can be, and not to be tried again
+    elif all((path / FINISHED).is_file() for path in cells):
         study.tell(trial, statistics.fmean(map(_last, cells, cells.values())))
     else:
         study.tell(trial, state=TrialState.FAIL)

@@ -74,8 +74,7 @@ def state_to_optimizer(
         for index, name, shape in zip(group["params"], names, shapes, strict=True):
             entry = by_name.pop(name, {}) | saved["scalars"].get(name, {})
             for moment, value in entry.items():
-                # "step" is a scalar; every moment is as large as its parameter.
-                if isinstance(value, Tensor) and value.ndim and tuple(value.shape) != shape:
+                if isinstance(value, Tensor) and not _fits(value, shape):
                     raise CheckpointError(
                         f"{origin}: {moment} of {name!r} has shape {list(value.shape)} in the "
                         f"checkpoint, the parameter has {list(shape)}"
@@ -90,6 +89,14 @@ def state_to_optimizer(
     if by_name:
         raise CheckpointError(f"{origin}: the optimizer has no parameter {next(iter(by_name))!r}")
     return {"state": state, "param_groups": param_groups}
+
+
+def _fits(moment: Tensor, shape: tuple[int, ...]) -> bool:
+    """Whether it is as large as its parameter, of one row or column (Adafactor), or a count."""
+    sizes = moment.shape
+    return not sizes or (
+        len(sizes) == len(shape) and all(n in (1, m) for n, m in zip(sizes, shape, strict=True))
+    )
 
 
 def _names(group: Mapping[str, Any]) -> list[str]:

@@ -85,7 +85,7 @@ def command(arguments: Sequence[str]) -> None:
             announce=say,
         )
         show(found)
-        _require_none(found.failures, search=grid.space is not None)
+        _require_none(found.failures)
 
 
 def _backend(options: Options) -> Backend:
@@ -94,8 +94,7 @@ def _backend(options: Options) -> Backend:
     return LocalBackend(options.jobs)
 
 
-def _require_none(failures: Mapping[Path, str], *, search: bool = False) -> None:
+def _require_none(failures: Mapping[Path, str]) -> None:
     if failures:
         say("", *(f"failed: {path}: {message}" for path, message in failures.items()))
-        advice = "the search counts them" if search else "the same command goes on with them"
-        raise SeedError(f"{len(failures)} runs failed; {advice}")
+        raise SeedError(f"{len(failures)} runs failed; the same command goes on with them")

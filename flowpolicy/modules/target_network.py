@@ -50,7 +50,7 @@ class TargetNetwork(TensorDictModuleBase):
 
     Raises:
         ConfigError: ``tau`` outside (0, 1], ``every`` below 1, or a network that is no module with
-            parameters.
+            parameters or holds a ``TargetNetwork`` itself.
 
     Example:
         >>> import torch
@@ -86,6 +86,12 @@ class TargetNetwork(TensorDictModuleBase):
             raise ConfigError(
                 f"TargetNetwork: network has no parameters to follow, got {type(network).__name__}."
                 " Pass a network, such as CriticEnsemble."
+            )
+        if any(isinstance(part, TargetNetwork) for part in network.modules()):
+            raise ConfigError(
+                f"TargetNetwork: network is a {type(network).__name__} that holds a TargetNetwork "
+                "already, whose copy nothing would move. Build the target of the online network, "
+                "and put it in that one's place in a part of its own."
             )
         if not 0 < tau <= 1:
             raise ConfigError(f"TargetNetwork: tau must be in (0, 1], got {tau!r}.")

@@ -120,6 +120,29 @@ def test_two_networks_in_one_role_are_refused_until_they_are_named() -> None:
     assert list(two_clones(named=True).networks) == ["a", "b"]
 
 
+@pytest.mark.parametrize("name", ["values", "update", "a.b", ""])
+def test_names_that_modules_cannot_hold_are_refused(name) -> None:
+    """PyTorch's own error would not say who is called so."""
+    field = fp.VelocityField(OBS, ACT, HIDDEN)
+    flow, loss = fp.EulerSampler(field), fp.FlowMatchingLoss(field)
+    with pytest.raises(fp.ConfigError, match=f"^Agent: a loss is called '{name}'.*with name="):
+        fp.Agent(flow, [fp.FlowMatchingLoss(field, name=name)])
+    with pytest.raises(fp.ConfigError, match=f"^Agent: a network is called '{name}'.*networks="):
+        fp.Agent(flow, [loss], networks={name: field})
+    with pytest.raises(fp.ConfigError, match=f"^Agent: an actor is called '{name}'.*actors="):
+        fp.Agent(flow, [loss], actors={name: flow})
+
+
+def test_a_weight_whose_critics_nobody_trains_asks_for_their_name() -> None:
+    field, critic = fp.VelocityField(OBS, ACT, HIDDEN), fp.CriticEnsemble(OBS, ACT, HIDDEN)
+    flow = fp.EulerSampler(field, steps=2)
+    weight = fp.ValueAwareWeight(critic, critic=critic, reference=flow, temperature=0.1)
+    losses = [fp.FlowMatchingLoss(field, weight=weight)]
+    with pytest.raises(fp.ConfigError, match=r"a network is called 'values'.*networks=\{'critic'"):
+        fp.Agent(flow, losses)
+    assert list(fp.Agent(flow, losses, networks={"critic": critic}).networks) == ["critic", "field"]
+
+
 def test_two_losses_of_one_name_are_refused() -> None:
     field = fp.VelocityField(OBS, ACT, HIDDEN)
     with pytest.raises(fp.ConfigError) as caught:

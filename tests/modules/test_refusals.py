@@ -98,6 +98,13 @@ def test_a_time_embedding_is_a_module_that_knows_its_features(embedding, told) -
             nn.Identity(),
             "network has no parameters to follow, got Identity. Pass a network, such as",
         ),
+        (
+            fp.BestOf(
+                fp.OneStepActor(3, 2, HIDDEN),
+                fp.TargetNetwork(fp.CriticEnsemble(3, 2, hidden=HIDDEN)),
+            ),
+            "network is a BestOf that holds a TargetNetwork already, whose copy",
+        ),
     ],
 )
 def test_a_target_follows_a_network(network, told) -> None:

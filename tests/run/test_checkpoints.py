@@ -459,17 +459,38 @@ def test_a_kill_while_saving_leaves_a_checkpoint(tmp_path, delay):
     assert loaded.path.name == f"step_{agent.step:08d}"
 
 
-def test_a_hand_made_agent_can_be_saved(tmp_path):
-    field = fp.VelocityField(3, 2, hidden=(8,))
-    optimizer = partial(torch.optim.SGD, lr=0.1, momentum=0.9)
-    agent = fp.Agent(fp.EulerSampler(field, 2), [fp.FlowMatchingLoss(field)], optimizer)
-    learn(agent, torch.Generator().manual_seed(0), 2)
+@pytest.mark.parametrize(
+    "kind",
+    ["ASGD", "Adadelta", "Adafactor", "Adagrad", "AdamW", "Adamax", "NAdam", "RAdam", "RMSprop", "Rprop", "SGD"],
+)
+def test_a_hand_made_agent_goes_on_with_any_optimizer(kind, tmp_path):
+    make = getattr(torch.optim, kind)
+    optimizer = partial(make, lr=0.01, **({"momentum": 0.9} if kind == "SGD" else {}))
+
+    def made() -> Agent:
+        field = fp.VelocityField(3, 2, hidden=(8,))
+        return fp.Agent(fp.EulerSampler(field, 2), [fp.FlowMatchingLoss(field)], optimizer)
+
+    agent, other, batches = made(), made(), torch.Generator().manual_seed(0)
+    learn(agent, batches, 2)
     checkpoints = Checkpoints(tmp_path)
     checkpoints.save(agent)
-    other_field = fp.VelocityField(3, 2, hidden=(8,))
-    other = fp.Agent(fp.EulerSampler(other_field, 2), [fp.FlowMatchingLoss(other_field)], optimizer)
     checkpoints.load(other)
     assert same(agent, other)
+    state = batches.get_state()
+    learn(agent, batches, 2)
+    learn(other, batches.set_state(state), 2)
+    assert same(agent, other)
+
+
+def test_moments_of_another_shape_are_refused():
+    agent = tiny_agent()
+    learn(agent, torch.Generator().manual_seed(0), 1)
+    tensors, groups = optimizer_to_state(agent.optimizer)
+    name = next(name for name in tensors if name.startswith("exp_avg/"))
+    tensors[name] = torch.zeros(1, 1, 1, 1)
+    with pytest.raises(CheckpointError, match=r"exp_avg of '.*' has shape \[1, 1, 1, 1\] in the"):
+        state_to_optimizer(agent.optimizer, tensors, groups, "here")
 
 
 def test_skipped_updates_are_counted_on(tmp_path):

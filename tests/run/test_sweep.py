@@ -10,10 +10,13 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from flowpolicy.benchmark.grid import Grid
 from flowpolicy.cli import main
+from flowpolicy.errors import ConfigError
 from tests.run.conftest import MAZE
 
 ROOT = Path(__file__).parents[2]
@@ -21,6 +24,7 @@ RUN = (
     "batch_size = 16\neval_every = 0\neval_episodes = 2\nmax_episode_steps = 5\nhidden = [8]\n"
     "flow_steps = 2\nlog_every = 100\ncheckpoint_every = 100\n"
 )
+SEARCH = "[search]\ntrials = 3\nat_once = 1\nlr = { low = 1e-4, high = 1e-2, log = true }\n"
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -63,6 +67,14 @@ def trainers(process: subprocess.Popen[str]) -> list[int]:
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     of = {int(pid): Path(f"/proc/{pid}/cmdline").read_bytes() for pid in children}
     return [pid for pid, line in of.items() if b"spawn_main" in line]
+
+
+def study() -> Any:
+    """That of the search in ``s``."""
+    pytest.importorskip("optuna")
+    from flowpolicy.benchmark.search import open_study
+
+    return open_study(Path("s"), Grid.read("my.toml").settings, seed=0)
 
 
 def checkpoints(cell: Path) -> list[Path]:
@@ -130,21 +142,18 @@ def test_one_cell_of_an_array_runs_alone(capsys):
 
 def test_a_search_that_is_killed_takes_up_the_trial_that_it_was_at():
     optuna = pytest.importorskip("optuna")
-    from flowpolicy.benchmark.search import open_study
-
-    search = "[search]\ntrials = 3\nat_once = 1\nlr = { low = 1e-4, high = 1e-2, log = true }\n"
-    write(f'agent = ["flow_bc"]\nenv = ["{MAZE}"]', steps=1000, more=search)
+    write(f'agent = ["flow_bc"]\nenv = ["{MAZE}"]', steps=1000, more=SEARCH)
     process = start()
     saved = "*/*/*/checkpoints/step_*"
     wait_for(lambda: len({path.parents[1] for path in Path("s").glob(saved)}) == 2, process)
     process.kill()
     process.wait()
-    (cut,) = (t for t in open_study(Path("s"), seed=0).trials if not t.state.is_finished())
+    (cut,) = (t for t in study().trials if not t.state.is_finished())
     cells = [p.parent for p in Path("s").glob("*/*/*/config.json")]
     begun = {cell: (cell / "versions.json").stat().st_mtime_ns for cell in cells}
     assert main(command()) == 0  # at once: its run is still saving, and is waited for
     process.communicate(timeout=60)
-    trials = open_study(Path("s"), seed=0).trials
+    trials = study().trials
     states = [trial.state.name for trial in trials]
     assert states.count("COMPLETE") == 3 and states.count("FAIL") == 1 and len(trials) == 4
     assert trials[cut.number].state == optuna.trial.TrialState.FAIL
@@ -153,7 +162,51 @@ def test_a_search_that_is_killed_takes_up_the_trial_that_it_was_at():
     assert len(list(Path("s").glob("*/*/*/finished.json"))) == 3
     assert {cell: (cell / "versions.json").stat().st_mtime_ns for cell in cells} == begun
     assert main(command()) == 0  # nothing is left to do
-    assert len(open_study(Path("s"), seed=0).trials) == 4
+    assert len(study().trials) == 4
+
+
+def test_what_failed_in_a_search_is_tried_again_once_in_each_start():
+    optuna = pytest.importorskip("optuna")
+    from flowpolicy.benchmark.search import _end, give_back, tried
+
+    write(f'agent = ["flow_bc"]\nenv = ["{MAZE}"]', steps=1, more=SEARCH)
+    Path("s").mkdir()
+    trials = study()
+    space = Grid.read("my.toml").space
+    failed, impossible = trials.ask(), trials.ask()
+    chosen = space.suggest(failed)
+    _end(trials, failed, {Path("s/a"): None})  # whose cell did not finish
+    space.suggest(impossible)
+    _end(trials, impossible, {})
+    assert tried(trials) == 2
+    for _ in range(2):
+        give_back(trials)
+        give_back(trials)
+        assert tried(trials) == 1
+        again = trials.ask()
+        assert space.suggest(again) == chosen
+        trials.tell(again, state=optuna.trial.TrialState.FAIL)
+        assert tried(trials) == 2
+    assert trials.ask().user_attrs == {}  # nothing else is
+
+
+@pytest.mark.parametrize(
+    ("more", "steps", "message"),
+    [
+        (SEARCH.replace("1e-2", "1e-1"), 1, r"\[search\] lr \{.*0.01.*the grid says \{.*0.1"),
+        (SEARCH, 2, r"\[run\] offline_steps 1, the grid says 2"),
+        (SEARCH + "n_step = { choices = [1, 2] }", 1, r"\[search\] n_step None, the grid says"),
+    ],
+)
+def test_a_search_does_not_go_on_with_another(more, steps, message):
+    write(f'agent = ["flow_bc"]\nenv = ["{MAZE}"]', steps=1, more=SEARCH)
+    Path("s").mkdir()
+    study()
+    write(f'agent = ["flow_bc"]\nenv = ["{MAZE}"]', steps=1, more=SEARCH.replace("= 3", "= 9"))
+    study()  # of more trials
+    write(f'agent = ["flow_bc"]\nenv = ["{MAZE}"]', steps=steps, more=more)
+    with pytest.raises(ConfigError, match=f"search.journal is of a search with {message}.*--out"):
+        study()
 
 
 @pytest.mark.ray
