@@ -461,7 +461,19 @@ def test_a_kill_while_saving_leaves_a_checkpoint(tmp_path, delay):
 
 @pytest.mark.parametrize(
     "kind",
-    ["ASGD", "Adadelta", "Adafactor", "Adagrad", "AdamW", "Adamax", "NAdam", "RAdam", "RMSprop", "Rprop", "SGD"],
+    [
+        "ASGD",
+        "Adadelta",
+        "Adafactor",
+        "Adagrad",
+        "AdamW",
+        "Adamax",
+        "NAdam",
+        "RAdam",
+        "RMSprop",
+        "Rprop",
+        "SGD",
+    ],
 )
 def test_a_hand_made_agent_goes_on_with_any_optimizer(kind, tmp_path):
     make = getattr(torch.optim, kind)
