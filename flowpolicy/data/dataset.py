@@ -16,9 +16,9 @@ from torch import Tensor
 from flowpolicy.data.completion import complete, single_precision
 from flowpolicy.data.info import DatasetInfo
 from flowpolicy.data.layout import BLOCK_DTYPES, ORDER, Column, Key, by_block, pack
-from flowpolicy.data.rescaling import to_unit_box
-from flowpolicy.data.validation import check_transitions
-from flowpolicy.errors import ConfigError, DataError, MissingKeyError, require_at_least
+from flowpolicy.data.rescaling import rescaled
+from flowpolicy.data.validation import check_key, check_transitions
+from flowpolicy.errors import DataError, MissingKeyError, require_at_least
 
 if TYPE_CHECKING:
     from torchrl.data import ReplayBuffer
@@ -79,7 +79,7 @@ class Dataset:
         info = replace(
             info or DatasetInfo(),
             transitions=len(episode),
-            episodes=1 + int((episode[1:] != episode[:-1]).sum()),
+            episodes=len(torch.unique_consecutive(episode).unique()),
             obs_dim=entries["observation"].shape[1],
             act_dim=entries["action"].shape[1],
         )
@@ -147,7 +147,8 @@ class Dataset:
             >>> dataset.take(torch.tensor([2, 0]))["observation"].squeeze(-1)
             tensor([2., 0.])
         """
-        index = index.to(self._device, non_blocking=True)
+        # Into memory of the CPU, where nothing would wait for it, a copy has to be complete.
+        index = index.to(self._device, non_blocking=self._device.type != "cpu")
         root: dict[str, Any] = {}
         nested: dict[str, dict[str, Tensor]] = {}
         for block, keys, widths, members in self._plan:
@@ -229,8 +230,9 @@ class Dataset:
     def to_replay_buffer(self, batch_size: int | None = 256, **options: Any) -> ReplayBuffer:
         """A TorchRL replay buffer around the same storage, without a copy, that refuses writes.
 
-        A plain :class:`torchrl.data.ReplayBuffer`, whose batches have the keys of the data and no
-        others, so that they can be joined with those of another buffer.
+        A plain :class:`torchrl.data.ReplayBuffer`, whose batches have the keys of
+        :meth:`as_tensordict` and no ``index``, so that they can be joined with those of another
+        buffer.
 
         Args:
             batch_size: rows per batch; ``None`` leaves it to each call of ``sample``.
@@ -240,7 +242,7 @@ class Dataset:
         from torchrl.data import ImmutableDatasetWriter, ReplayBuffer, TensorStorage
 
         options.setdefault("writer", ImmutableDatasetWriter())
-        storage = TensorStorage(self.as_tensordict())
+        storage = TensorStorage(self.as_tensordict(), device="auto")
         return ReplayBuffer(storage=storage, batch_size=batch_size, **options)
 
     def to(self, device: torch.device | str) -> Dataset:
@@ -314,14 +316,15 @@ class Dataset:
             data: batch size `[N]`; reshape `[E, T]` with ``data.reshape(-1)``.
             info: what is known about the data.
             action_low: what the environment calls its smallest action; with ``action_high`` given,
-                actions are rescaled to [-1, 1].
+                actions are rescaled to [-1, 1], next actions among ``extra``, too.
             action_high: what the environment calls its largest action.
             extra: further entries to keep.
 
         Raises:
             MissingKeyError: an entry that every transition needs is not there.
             ShapeError: entries that do not fit each other.
-            DataError: no rows, NaN, infinity, or actions outside their bounds.
+            DataError: no rows, NaN, infinity, actions outside their bounds, or a name in ``extra``
+                that is neither a text nor two.
 
         Example:
             >>> from tensordict import TensorDict
@@ -346,6 +349,11 @@ class Dataset:
             >>> dataset.entries()["action"].squeeze(-1)
             tensor([1., 1., 1., 1.])
         """
+        if not isinstance(data, TensorDictBase):
+            raise DataError(
+                f"Dataset.from_tensordict: data must be a TensorDict, got {type(data).__name__}. "
+                "Pass a dict of tensors to Dataset(...) itself."
+            )
         if data.batch_dims != 1:
             raise DataError(
                 f"Dataset.from_tensordict: batch size must be [N], got {list(data.batch_size)}. "
@@ -353,14 +361,11 @@ class Dataset:
             )
         extra = tuple(extra)
         for key in extra:
-            if not isinstance(key, str) and len(key) != 2:
-                raise ConfigError(
-                    f"Dataset.from_tensordict: extra {key!r} has {len(key)} parts; name an "
-                    "entry of the root, or of one TensorDict in it by two names."
-                )
+            check_key("Dataset.from_tensordict", key)
         entries: dict[Key, Tensor] = {}
         for key in (*ORDER, *extra):
-            values = data.get(key, None)
+            inside = isinstance(key, str) or isinstance(data.get(key[0], None), TensorDictBase)
+            values = data.get(key, None) if inside else None
             if isinstance(values, TensorDictBase):
                 raise DataError(
                     f"Dataset.from_tensordict: {key!r} holds several entries "
@@ -375,14 +380,7 @@ class Dataset:
         if "episode" not in entries and collected is not None:
             entries["episode"] = collected.reshape(len(data))
         entries = single_precision(entries, "Dataset.from_tensordict")
-        info = info or DatasetInfo()
-        if (action_low is None) != (action_high is None):
-            raise DataError(
-                "Dataset.from_tensordict: action_low and action_high belong together; give both."
-            )
-        if action_low is not None and action_high is not None and "action" in entries:
-            entries["action"], low, high = to_unit_box(entries["action"], action_low, action_high)
-            info = replace(info, action_low=low, action_high=high)
+        entries, info = rescaled(entries, info or DatasetInfo(), action_low, action_high)
         return cls(entries, info, source="Dataset.from_tensordict")
 
     @classmethod

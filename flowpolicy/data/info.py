@@ -27,7 +27,8 @@ class DatasetInfo:
             :func:`flowpolicy.data.generate` (its JSON file beside it knows this content), or any
             other ``"file"``; ``None`` for data of no file and for joined data of several origins.
         ogbench_version: the version that did the relabelling.
-        files: SHA-256 of every file that was read, by file name.
+        files: SHA-256 of every file that was read, by file name; the name of a second one of that
+            name has a piece of its digest.
         transitions: number of rows.
         episodes: number of recorded trajectories.
         obs_dim: `O`.

@@ -8,6 +8,7 @@ from dataclasses import replace
 import torch
 
 from flowpolicy.data.dataset import Dataset
+from flowpolicy.data.info import DatasetInfo
 from flowpolicy.errors import DataError
 
 
@@ -25,12 +26,16 @@ def concat(datasets: Sequence[Dataset]) -> Dataset:
     names = list(dict.fromkeys(dataset.info.name for dataset in datasets))
     splits = list(dict.fromkeys(dataset.info.split for dataset in datasets))
     origins = {dataset.info.origin for dataset in datasets}
-    files = {name: sha for dataset in datasets for name, sha in dataset.info.files.items()}
+    files: dict[str, str] = {}
+    for name, sha in (file for dataset in datasets for file in dataset.info.files.items()):
+        files[name if files.get(name, sha) == sha else f"{name} ({sha[:8]})"] = sha
+    versions = {dataset.info.ogbench_version for dataset in datasets}
     info = replace(
         first.info,
         name=" + ".join(names),
         split=splits[0] if len(splits) == 1 else None,
         origin=first.info.origin if len(origins) == 1 else None,
+        ogbench_version=first.info.ogbench_version if len(versions) == 1 else None,
         files=files,
         transitions=sum(len(dataset) for dataset in datasets),
         episodes=sum(dataset.info.episodes for dataset in datasets),
@@ -66,7 +71,7 @@ def require_joinable(first: Dataset, other: Dataset) -> None:
                 f"Dataset.concat: {a.name!r} has {window}={one[0]}, discount={one[1]} but "
                 f"{b.name!r} {window}={two[0]}, discount={two[1]}. Join first, transform after."
             )
-    if (a.action_low, a.action_high) != (b.action_low, b.action_high):
+    if bounds(a) != bounds(b):
         raise DataError(
             f"Dataset.concat: the actions of {a.name!r} and {b.name!r} were rescaled from "
             "different bounds. Rescale both with the same."
@@ -76,6 +81,14 @@ def require_joinable(first: Dataset, other: Dataset) -> None:
             f"Dataset.concat: {a.name!r} has the entries {describe(first)} but {b.name!r} "
             f"{describe(other)}. Keep the same entries of the same widths in both."
         )
+
+
+def bounds(info: DatasetInfo) -> list[list[float]] | None:
+    """What -1 and 1 meant, in single precision, which the actions have."""
+    if info.action_low is None or info.action_high is None:
+        return None
+    ends: list[list[float]] = torch.tensor([info.action_low, info.action_high]).tolist()
+    return ends
 
 
 def describe(dataset: Dataset) -> str:

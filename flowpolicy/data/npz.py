@@ -95,6 +95,11 @@ def read_member(
     path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo, key: str, kinds: str = NUMBERS
 ) -> np.ndarray:
     """One array, after its header has been compared with the size of the file."""
+    if member.header_offset + member.compress_size > path.stat().st_size:
+        raise DataError(
+            f"{path}: {key} claims {member.compress_size:,} compressed bytes, more than the file "
+            f"has. {REMEDY}"
+        )
     if member.file_size > MOST_COMPRESSION * max(member.compress_size, 1):
         raise DataError(
             f"{path}: {key} claims {member.file_size:,} bytes, more than "

@@ -116,15 +116,10 @@ def read_file(path: Path, name: DatasetName, split: Split, timing: SuccessTiming
     check_actions(source, "actions", actions)
     terminals = terminal_flags(source, arrays["terminals"])
     task = task_of(name)
-    check_environment(
-        source,
-        name.env_id(task.number),
-        found=(observations.shape[1], actions.shape[1]),
-        expected=(task.obs_dim, task.act_dim),
-    )
+    check_environment(source, name.env_id(task.number), arrays, task.widths)
     check_walls(source, name.env_id(task.number), arrays["qpos"], task.env)
     states = {key: values for key, values in arrays.items() if key in STATES}
-    rewards, successes = relabel(source, name, states)
+    rewards, successes = relabel(name, states)
 
     row = np.flatnonzero(~terminals)  # the last state of a trajectory has no successor
     described = row if timing == "pre" else row + 1

@@ -98,14 +98,27 @@ def terminal_flags(source: str, array: np.ndarray) -> np.ndarray:
 
 
 def check_environment(
-    source: str, env_id: str, *, found: tuple[int, int], expected: tuple[int, int]
+    source: str, env_id: str, arrays: Mapping[str, np.ndarray], widths: Mapping[str, int]
 ) -> None:
-    """Refuse a file whose observations or actions do not fit the environment."""
-    for key, came, wanted in zip(("observations", "actions"), found, expected, strict=True):
-        if came != wanted:
+    """Refuse a file whose arrays do not fit the environment, or lack one that its rewards need.
+
+    Args:
+        source: what to call the file in a message.
+        env_id: the environment that its name stands for.
+        arrays: those of the file.
+        widths: how many columns the environment's have.
+    """
+    for key, wanted in widths.items():
+        if key not in arrays:
             raise DataError(
-                f"{source}: {key} have {came} columns but {env_id} has {wanted}; "
-                "this is the data set of another environment. Check the file's name and origin."
+                f"{source}: no {key!r}, which the rewards of {env_id} are computed from. Check the "
+                "file's name and origin."
+            )
+        if (came := arrays[key].shape[1:]) != (wanted,):
+            raise DataError(
+                f"{source}: {key} have {' x '.join(map(str, came)) or 'no'} columns but {env_id} "
+                f"has {wanted}; this is the data set of another environment. Check the file's name "
+                "and origin."
             )
 
 
@@ -122,7 +135,7 @@ def check_walls(source: str, env_id: str, qpos: np.ndarray, env: Any) -> None:
         DataError: more than one row in a hundred lies inside a wall or outside the maze.
     """
     maze = env.unwrapped
-    if not hasattr(maze, "maze_map") or qpos.shape[1] < 2:
+    if not hasattr(maze, "maze_map"):
         return
     walls = np.asarray(maze.maze_map) == 1
     unit = maze._maze_unit  # noqa: SLF001  (OGBench has no public name for these)

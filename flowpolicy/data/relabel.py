@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -9,17 +10,21 @@ from typing import Any
 import numpy as np
 
 from flowpolicy.data.names import DatasetName
-from flowpolicy.errors import DataError
 
 
 @dataclass(frozen=True)
 class Task:
-    """A task of an environment, reduced to what relabelling and validation need."""
+    """A task of an environment, reduced to what relabelling and validation need.
+
+    Attributes:
+        env: The environment.
+        number: Of the task.
+        widths: How many columns the arrays of its data have, by name.
+    """
 
     env: Any
     number: int
-    obs_dim: int
-    act_dim: int
+    widths: Mapping[str, int]
 
 
 @lru_cache(maxsize=8)
@@ -29,39 +34,29 @@ def task_of(name: DatasetName) -> Task:
 
     env: Any = make_single_task(name.full)
     env.reset()
-    return Task(
-        env=env,
-        number=int(env.unwrapped.cur_task_id),
-        obs_dim=int(env.observation_space.shape[0]),
-        act_dim=int(env.action_space.shape[0]),
-    )
+    widths = {
+        "observations": env.observation_space.shape[0],
+        "actions": env.action_space.shape[0],
+        "qpos": env.unwrapped.model.nq,
+        "button_states": getattr(env.unwrapped, "_num_buttons", None) or 0,
+    }
+    present = {key: int(width) for key, width in widths.items() if width}
+    return Task(env=env, number=int(env.unwrapped.cur_task_id), widths=present)
 
 
-def relabel(
-    source: str, name: DatasetName, arrays: dict[str, np.ndarray]
-) -> tuple[np.ndarray, np.ndarray]:
+def relabel(name: DatasetName, arrays: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """The reward of every state, and whether it solves the task.
 
     Args:
-        source: what to call the data in a message.
         name: the data set, which says the task.
-        arrays: ``qpos`` `[N, Q]` and, where the task has buttons, ``button_states``.
+        arrays: ``qpos`` `[N, Q]` and, where the task has buttons, ``button_states`` `[N, B]`, of
+            its widths.
 
     Returns:
         ``rewards`` float32 `[N]` and ``successes`` bool `[N]`.
-
-    Raises:
-        DataError: arrays that the task's rewards are computed from are missing.
     """
     from ogbench.relabel_utils import relabel_dataset
 
     labelled = dict(arrays)
-    try:
-        relabel_dataset(name.env_id(name.task), task_of(name).env, labelled)
-    except (KeyError, IndexError) as error:
-        raise DataError(
-            f"{source}: the rewards of {name.full} cannot be computed from "
-            f"{', '.join(arrays)} ({error}); the file needs qpos of this environment, and "
-            "button_states where it has buttons. Check the file's name and origin."
-        ) from error
+    relabel_dataset(name.env_id(name.task), task_of(name).env, labelled)
     return labelled["rewards"], labelled["masks"] == 0

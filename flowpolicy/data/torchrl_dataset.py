@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,7 @@ class OGBenchExperienceReplay(BaseDatasetExperienceReplay):
         self.root = source.parent
         self.dataset = self._mapped(source) if memmap else self._load(source)
         options.setdefault("writer", ImmutableDatasetWriter())
-        storage = TensorStorage(self.dataset.as_tensordict())
+        storage = TensorStorage(self.dataset.as_tensordict(), device="auto")
         super().__init__(storage=storage, batch_size=batch_size, **options)
 
     @property
@@ -111,7 +112,8 @@ class OGBenchExperienceReplay(BaseDatasetExperienceReplay):
                 dataset = Dataset.open(converted)
             except DataError as error:
                 raise DataError(f"{error} Or remove it to have it made anew.") from error
-            if dataset.info.files == {source.name: sha256(source)}:
+            relabelled = dataset.info.ogbench_version == version("ogbench")
+            if relabelled and dataset.info.files == {source.name: sha256(source)}:
                 return dataset
         self._load(source).save(converted)
         return Dataset.open(converted)

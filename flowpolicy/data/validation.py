@@ -24,6 +24,8 @@ SCALARS: tuple[Key, ...] = (("next", "reward"), *FLAGS, "steps_to_next_obs")
 COUNTS: tuple[Key, ...] = ("episode", "steps_to_next_obs")
 #: The share of steps inside episodes that may lead elsewhere: recordings lose a row now and then.
 MOST_GAPS = 0.01
+#: Entries that are in [-1, 1] and of one width.
+ACTIONS: tuple[Key, ...] = ("action", ("next", "action"))
 REPAIR = "Remove these rows or repair the file."
 
 
@@ -42,17 +44,7 @@ def check_transitions(source: str, entries: Mapping[Key, Tensor], advice: str = 
         DataError: no rows, numbers of another kind, NaN, infinity, actions outside [-1, 1], or
             entries that contradict each other.
     """
-    for key in REQUIRED:
-        if key not in entries:
-            raise MissingKeyError(
-                f"{source}: no {spell(key)}; a transition needs "
-                f"{', '.join(map(spell, REQUIRED))} and ('next', 'terminated')."
-            )
-    if TERMINATED not in entries:
-        raise MissingKeyError(
-            f"{source}: no ('next', 'terminated'); it tells whether the next state has a value. "
-            "A bare ('next', 'done') does not say whether a trajectory ended or was cut off."
-        )
+    check_keys(source, entries)
     for key, values in entries.items():
         require_tensor(source, str(key), values)
     observation, successor = entries["observation"], entries["next", "observation"]
@@ -71,8 +63,47 @@ def check_transitions(source: str, entries: Mapping[Key, Tensor], advice: str = 
             f"{source}: ('next', 'observation') has shape {list(successor.shape)} but "
             f"'observation' has {list(observation.shape)}; both are [N, O]."
         )
-    check_actions(source, "action", entries["action"])
+    for key in ACTIONS:
+        if key in entries:
+            check_actions(source, key, entries[key], entries["action"].shape)
     check_flags(source, entries)
+
+
+def check_keys(source: str, entries: Mapping[Key, Tensor]) -> None:
+    """Refuse names that cannot be held, and the lack of one that is needed."""
+    for key in entries:
+        check_key(source, key)
+        if not isinstance(key, str) and key[0] in entries:
+            raise DataError(
+                f"{source}: {spell(key[0])} is a tensor and the parent of {spell(key)}; it can "
+                "be one of them. Rename one."
+            )
+    for key in REQUIRED:
+        if key not in entries:
+            raise MissingKeyError(
+                f"{source}: no {spell(key)}; a transition needs "
+                f"{', '.join(map(spell, REQUIRED))} and ('next', 'terminated')."
+            )
+    if TERMINATED not in entries:
+        raise MissingKeyError(
+            f"{source}: no ('next', 'terminated'); it tells whether the next state has a value. "
+            "A bare ('next', 'done') does not say whether a trajectory ended or was cut off."
+        )
+
+
+def check_key(source: str, key: object) -> None:
+    """Refuse a name that is neither a text nor two of them."""
+    parts = (key,) if isinstance(key, str) else key
+    if (
+        not isinstance(parts, tuple)
+        or len(parts) > 2
+        or not parts
+        or not all(isinstance(part, str) and part for part in parts)
+    ):
+        raise DataError(
+            f"{source}: {key!r} names no entry; give the name of one in the root, or two names, "
+            'such as ("next", "reward"), of one in a TensorDict there.'
+        )
 
 
 def check_entry(source: str, key: Key, values: Tensor, rows: int, advice: str = REPAIR) -> None:
@@ -117,9 +148,9 @@ def check_entry(source: str, key: Key, values: Tensor, rows: int, advice: str = 
 
 def check_finite(source: str, key: Key, values: Tensor, advice: str = REPAIR) -> None:
     """Refuse NaN and infinite numbers, naming the first."""
-    finite = torch.isfinite(values)
-    if bool(finite.all()):
+    if all(bool(end.isfinite()) for end in values.aminmax()):  # which NaN passes through
         return
+    finite = torch.isfinite(values)
     bad_rows = int((~finite).reshape(len(values), -1).any(dim=1).sum())
     first = (~finite).nonzero()[0].tolist()
     raise DataError(
@@ -128,11 +159,17 @@ def check_finite(source: str, key: Key, values: Tensor, advice: str = REPAIR) ->
     )
 
 
-def check_actions(source: str, key: Key, actions: Tensor) -> None:
-    """Refuse actions outside [-1, 1], showing the largest."""
-    outside = actions.abs() > 1
-    if not bool(outside.any()):
+def check_actions(source: str, key: Key, actions: Tensor, shape: torch.Size | None = None) -> None:
+    """Refuse actions outside [-1, 1], showing the largest, or of another shape."""
+    if shape is not None and actions.shape != shape:
+        raise ShapeError(
+            f"{source}: {spell(key)} has shape {list(actions.shape)} but 'action' has "
+            f"{list(shape)}; both are [N, A]."
+        )
+    low, high = actions.aminmax()
+    if bool((low >= -1) & (high <= 1)):
         return
+    outside = actions.abs() > 1
     magnitude, position = actions.abs().flatten().max(dim=0)
     row = int(position) // actions.shape[1]
     raise DataError(

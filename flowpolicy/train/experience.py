@@ -120,7 +120,7 @@ class Experience(ABC):
     def _buffer(self, capacity: int) -> ReplayBuffer:
         row = self.dataset.take(torch.zeros(1, dtype=torch.int64))
         # Made at once: TorchRL's lazy storage writes a line to the terminal when it is.
-        storage = TensorStorage(row.expand(capacity).clone())
+        storage = TensorStorage(row.expand(capacity).clone(), device="auto")
         buffer = ReplayBuffer(storage=storage, generator=self.generator)
         buffer.empty()
         return buffer

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -103,6 +104,18 @@ class TestConstruction:
             "Dataset('unnamed', origin=None, transitions=15, episodes=3, obs_dim=2, act_dim=1, "
             "device='cpu')"
         )
+
+    def test_an_episode_in_pieces_is_one(self):
+        entries = transitions([6])
+        entries["episode"] = torch.tensor([0, 1, 0, 1, 0, 1])
+        assert Dataset(entries).info.episodes == 2
+
+    @pytest.mark.parametrize("more", ["next", "info"])
+    def test_refuses_a_tensor_where_others_lie_within(self, more):
+        flat = torch.zeros(6, 1)
+        entries = {**transitions([6]), ("info", "cost"): flat, more: flat}
+        with pytest.raises(DataError, match=f"'{more}' is a tensor and the parent of"):
+            Dataset(entries)
 
     def test_packs_contiguous_blocks(self, dataset):
         shapes = {name: tuple(block.shape) for name, block in dataset.blocks.items()}
@@ -251,6 +264,11 @@ class TestViews:
         data["observation"][3, 1] = 42.0
         assert dataset.entries()["observation"][3, 1] == 42.0
 
+    def test_the_buffer_draws_where_the_data_lie(self, dataset):
+        """With a generator of another device TorchRL's sampler fails."""
+        there = dataset.to("meta").to_replay_buffer()
+        assert there.storage.device.type == "meta"
+
     def test_the_tensordict_has_torchrls_layout(self, dataset):
         data = dataset.as_tensordict()
         root = dict.fromkeys(("done", "terminated", "truncated"), ((1,), torch.bool))
@@ -313,9 +331,30 @@ class TestFromTensordict:
             assert torch.equal(batch["info", "reward"], data["info", "reward"])
             assert torch.equal(batch["next", "reward"], data["next", "reward"])
 
-    def test_refuses_extras_deeper_than_two_names(self):
-        with pytest.raises(ConfigError, match=r"extra \('a', 'b', 'c'\) has 3 parts; name"):
-            Dataset.from_tensordict(self.data(), extra=[("a", "b", "c")])
+    @pytest.mark.parametrize("key", [("a", "b", "c"), ("a", 3), ["next", "cost"], 3, "", ()])
+    def test_refuses_what_names_no_entry(self, key):
+        told = f"{re.escape(repr(key))} names no entry; give the name of one in the root, or two"
+        with pytest.raises(DataError, match=f"^Dataset.from_tensordict: {told}"):
+            Dataset.from_tensordict(self.data(), extra=[key])
+
+    def test_refuses_extras_within_a_tensor(self):
+        with pytest.raises(MissingKeyError, match=r"no \('observation', 'x'\), asked for by extra"):
+            Dataset.from_tensordict(self.data(), extra=[("observation", "x")])
+
+    def test_refuses_what_is_no_tensordict(self):
+        with pytest.raises(
+            DataError, match=r"data must be a TensorDict, got dict\. Pass a dict of"
+        ):
+            Dataset.from_tensordict(transitions([4]))
+
+    def test_rescales_next_actions_like_actions(self):
+        data = self.data()
+        data["next", "action"] = data["action"].roll(-1, 0) * 2
+        data["action"] = data["action"] * 2
+        entries = Dataset.from_tensordict(
+            data, action_low=-2.0, action_high=2.0, extra=[("next", "action")]
+        ).entries()
+        assert torch.equal(entries["next", "action"][:-1], entries["action"][1:])
 
     def test_refuses_a_missing_extra(self):
         with pytest.raises(MissingKeyError, match="no 'weight', asked for by extra"):
@@ -377,13 +416,28 @@ class TestConcat:
             ),
             ({"env_id": "other"}, "'a' has the rewards of None but 'a' those of other"),
             ({"n_step": 3, "discount": 0.9}, "n_step=1, discount=None but 'a' n_step=3"),
-            ({"action_low": (0.0,)}, "rescaled from different bounds"),
+            ({"action_low": (0.0,), "action_high": (1.0,)}, "rescaled from different bounds"),
         ],
     )
     def test_refuses_rows_that_mean_something_else(self, change, message):
         first = self.make(success_timing="pre")
         with pytest.raises(DataError, match=message):
             Dataset.concat([first, self.make(**{"success_timing": "pre", **change})])
+
+    def test_bounds_are_those_of_single_precision(self):
+        double, single = ((-b,) for b in (0.4, float(torch.tensor(0.4))))
+        parts = [self.make(action_low=low, action_high=(0.4,)) for low in (double, single)]
+        assert Dataset.concat(parts).info.action_low == double
+
+    def test_knows_every_file_and_no_version_where_there_are_two(self):
+        parts = [
+            self.make(files={"a.npz": sha}, ogbench_version=version)
+            for sha, version in (("1" * 64, "1.1"), ("2" * 64, "1.2"), ("1" * 64, "1.1"))
+        ]
+        info = Dataset.concat(parts).info
+        assert info.files == {"a.npz": "1" * 64, "a.npz (22222222)": "2" * 64}
+        assert info.ogbench_version is None
+        assert Dataset.concat([parts[0], parts[2]]).info.ogbench_version == "1.1"
 
     def test_refuses_other_widths(self):
         entries = transitions([2])

@@ -168,6 +168,20 @@ ROWS_OF_DATA: dict[str, tuple[Change, type[FlowPolicyError], str]] = {
             "('next', 'done') does not say whether a trajectory ended or was cut off."
         ),
     ),
+    "next actions of another width": (
+        put(("next", "action"), torch.zeros(ROWS, 2)),
+        ShapeError,
+        "('next', 'action') has shape [6, 2] but 'action' has [6, 1]; both are [N, A].",
+    ),
+    "next actions outside the box": (
+        put(("next", "action"), torch.full((ROWS, 1), -50.0)),
+        DataError,
+        (
+            "('next', 'action'): 6 of 6 rows outside [-1, 1] (largest magnitude 50, in row 0). "
+            "Rescale them, for instance by Dataset.from_tensordict(td, action_low=..., "
+            "action_high=...) with the bounds of the environment's action space."
+        ),
+    ),
     "ends that no flag explains": (
         put(("next", "done"), torch.tensor([[False], [True], [False], [False], [False], [True]])),
         DataError,
@@ -191,20 +205,25 @@ def directly(entries: Entries, _: Path) -> Dataset:
     return Dataset(entries, source="mine")
 
 
+def with_extras(data: TensorDict) -> Dataset:
+    extra = [("next", "action")] if ("next", "action") in data.keys(True) else []
+    return Dataset.from_tensordict(data, extra=extra)
+
+
 def from_tensordict(entries: Entries, _: Path) -> Dataset:
-    return Dataset.from_tensordict(as_tensordict(entries))
+    return with_extras(as_tensordict(entries))
 
 
 def from_a_replay_buffer(entries: Entries, _: Path) -> Dataset:
     buffer = ReplayBuffer(storage=LazyTensorStorage(ROWS))
     buffer.extend(as_tensordict(entries))
-    return Dataset.from_tensordict(buffer[:])
+    return with_extras(buffer[:])
 
 
 def from_memory_maps(entries: Entries, folder: Path) -> Dataset:
     as_tensordict(entries).memmap(folder)
     mapped = TensorDict.load_memmap(folder, allow_pickle=False)
-    return Dataset.from_tensordict(mapped)
+    return with_extras(mapped)
 
 
 #: Every way in, and what it calls the data.
@@ -233,6 +252,10 @@ def test_no_rows_are_refused():  # TorchRL itself stores none
     entries = {key: values[:0] for key, values in transitions([ROWS]).items()}
     with pytest.raises(DataError, match=r"^mine: the data set is empty \(0 rows\)\.$"):
         Dataset(entries, source="mine")
+    none = as_tensordict(transitions([ROWS]))[:0]
+    for bounds in ({}, {"action_low": -2.0, "action_high": 2.0}):
+        with pytest.raises(DataError, match=r"the data set is empty \(0 rows\)\.$"):
+            Dataset.from_tensordict(none, **bounds)
 
 
 @pytest.mark.parametrize(("way", "_source"), WAYS)
@@ -306,7 +329,9 @@ class TestWhatOnlyATensorDictMeets:
 class TestOrder:
     """What only windows rely on, and only they refuse."""
 
-    @pytest.mark.parametrize("cut", [transforms.n_step, transforms.chunk])
+    @pytest.mark.parametrize(
+        "cut", [transforms.n_step, transforms.chunk, transforms.with_next_action]
+    )
     @pytest.mark.parametrize(
         ("change", "told"),
         [
@@ -343,8 +368,14 @@ class TestOrder:
         change(entries)
         dataset = Dataset(entries, DatasetInfo(name="mine"))  # which one-step learning can use
         with pytest.raises(DataError) as caught:
-            cut(dataset, 2, 0.9)
+            cut(dataset, *([] if cut is transforms.with_next_action else [2, 0.9]))
         assert str(caught.value) == f"{cut.__name__} of 'mine': {told}"
+
+    @pytest.mark.parametrize("cut", [transforms.n_step, transforms.chunk])
+    def test_steps_have_no_validity(self, cut):
+        entries = {**transitions([ROWS]), "valid": torch.ones(ROWS, 1, dtype=torch.bool)}
+        with pytest.raises(DataError, match=r"^\w+: the rows of 'mine' have 'valid', which tells"):
+            cut(Dataset(entries, DatasetInfo(name="mine")), 2, 0.9)
 
     def test_environments_that_follow_each_other_are_episodes_of_their_own(self):
         """Rollouts that end before the environment does, laid end to end."""

@@ -139,6 +139,24 @@ def test_refuses_a_cut_file(good, kept):
         read_npz(good, ["a", "b"])
 
 
+def test_refuses_a_directory_that_claims_more_than_the_file(tmp_path):
+    """Numpy would ask for the memory before it reads."""
+    size = 800 * 10**9
+    path = zipped(tmp_path / "x.npz", npy(f"({size // 4},)", data=b"\0" * 40))
+    content = bytearray(path.read_bytes())
+    entry = content.rindex(b"PK\x01\x02")
+    name = int.from_bytes(content[entry + 28 : entry + 30], "little")
+    sizes = (1).to_bytes(2, "little") + (16).to_bytes(2, "little") + size.to_bytes(8, "little") * 2
+    content[entry + 20 : entry + 28] = b"\xff" * 8  # both are in the field of larger files
+    content[entry + 30 : entry + 32] = len(sizes).to_bytes(2, "little")
+    content[entry + 46 + name : entry + 46 + name] = sizes
+    end = content.rindex(b"PK\x05\x06")
+    content[end + 12 : end + 16] = (end - entry).to_bytes(4, "little")
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"a claims 800,000,000,000 compressed bytes, more than"):
+        read_npz(path, ["a"])
+
+
 def test_refuses_a_header_larger_than_the_file(tmp_path):
     path = zipped(tmp_path / "x.npz", npy("(5000000000000, 1)", data=b"\0" * 40))
     with pytest.raises(DataError) as caught:

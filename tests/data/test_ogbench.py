@@ -334,10 +334,32 @@ class TestBadFiles:
         np.savez(tmp_path / "puzzle-3x3-play-v0.npz", **arrays)
         with pytest.raises(
             DataError,
-            match=r"the rewards of puzzle-3x3-play-singletask-v0 cannot be computed from qpos "
-            r"\('button_states'\); the file needs qpos of this environment, and button_states",
+            match=r"no 'button_states', which the rewards of puzzle-3x3-singletask-task4-v0 are "
+            r"computed from\. Check",
         ):
             load(name, tmp_path)
+
+    @pytest.mark.parametrize(
+        ("name", "key", "change", "told"),
+        [
+            ("cube-single-play", "qpos", lambda x: x[:, :15], "qpos have 15 columns but .* has 21"),
+            ("cube-single-play", "qpos", lambda x: x[:, :14], "qpos have 14 columns"),
+            ("puzzle-3x3-play", "button_states", lambda x: x[:, :1], "have 1 columns but .* has 9"),
+            (
+                "puzzle-3x3-play",
+                "button_states",
+                lambda x: x[:, 0],
+                "button_states have no columns",
+            ),
+        ],
+    )
+    def test_states_of_another_width(self, name, key, change, told, tmp_path):
+        """Rewards would be computed from the wrong columns, or broadcast."""
+        arrays = manipulation_arrays(f"{name}-singletask-v0")
+        arrays[key] = change(arrays[key])
+        np.savez(tmp_path / f"{name}-v0.npz", **arrays)
+        with pytest.raises(DataError, match=told):
+            load(f"{name}-singletask-v0", tmp_path)
 
 
 class TestWhere:

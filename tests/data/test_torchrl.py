@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -148,6 +150,15 @@ class TestDatasetClass:
         maze_file(actions=maze_arrays["actions"] / 2)
         again = OGBenchExperienceReplay(MAZE, root=root, memmap=True)
         assert again.dataset.fingerprint() == load(MAZE, root).fingerprint()
+
+    def test_converts_again_when_another_ogbench_computes_the_rewards(self, maze_file):
+        root = maze_file()
+        mapped = OGBenchExperienceReplay(MAZE, root=root, memmap=True)
+        converted = mapped.data_path / "dataset.safetensors"
+        info = replace(mapped.dataset.info, ogbench_version="0.9")
+        Dataset.from_blocks(mapped.dataset.blocks, mapped.dataset.columns, info).save(converted)
+        again = OGBenchExperienceReplay(MAZE, root=root, memmap=True)
+        assert again.dataset.info.ogbench_version == version("ogbench")
 
     def test_delete_removes_what_was_converted_only(self, maze_file):
         root = maze_file()

@@ -19,7 +19,7 @@ def check_single_steps(transform: str, dataset: Dataset, discount: float) -> Non
 
     Raises:
         ConfigError: a discount outside (0, 1].
-        DataError: windows or chunks already, or rows that are not in order.
+        DataError: windows or chunks already, rows with ``valid``, or rows that are not in order.
     """
     if not 0 < discount <= 1:
         raise ConfigError(f"{transform}: discount must lie in (0, 1], got {discount!r}.")
@@ -27,6 +27,11 @@ def check_single_steps(transform: str, dataset: Dataset, discount: float) -> Non
     if windows := windows_of(dataset):
         raise DataError(
             f"{transform}: {name!r} holds {windows} already. Start from the one-step data."
+        )
+    if "valid" in dataset.entries():
+        raise DataError(
+            f"{transform}: the rows of {name!r} have 'valid', which tells of chunks and not of "
+            "steps. Remove the rows that are not valid, and the entry."
         )
     check_order(f"{transform} of {name!r}", dataset.entries())
 

@@ -6,6 +6,7 @@ import torch
 
 from flowpolicy.data.dataset import Dataset
 from flowpolicy.data.transforms.windows import windows_of
+from flowpolicy.data.validation import check_order
 from flowpolicy.errors import DataError
 
 
@@ -26,7 +27,8 @@ def with_next_action(dataset: Dataset) -> Dataset:
         A new data set with ``("next", "action")`` `[N, A]`.
 
     Raises:
-        DataError: windows of several steps, whose rows are not consecutive.
+        DataError: windows of several steps, whose rows are not consecutive, or rows that are not in
+            order.
 
     Example:
         >>> from flowpolicy.data import Dataset, transforms
@@ -53,6 +55,8 @@ def with_next_action(dataset: Dataset) -> Dataset:
             "actions to the one-step data; n_step takes them along."
         )
     entries = dataset.entries()
+    if windows is None:
+        check_order(f"with_next_action of {dataset.info.name!r}", entries)
     rows = torch.arange(len(dataset), device=dataset.device) + dataset.info.horizon
     entries["next", "action"] = entries["action"][rows.clamp(max=len(dataset) - 1)]
     return Dataset(entries, dataset.info, source="with_next_action")
