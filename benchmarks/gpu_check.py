@@ -32,12 +32,15 @@ class Reference:
     losses: list[dict[str, float]]
     after: torch.Tensor
 
-    def batches(self, device: torch.device) -> list[TensorDict]:
-        """In float32, with noise."""
+    def batches(self, device: torch.device, seeds: int) -> list[TensorDict]:
+        """In float32, with noise; the same for each of several seeds."""
         dataset = self.dataset.to(device)
         rows = torch.arange(UPDATES * BATCH).split(BATCH)
         drawn = [draws.float().to(device) for draws in self.draws]
-        return [dataset.take(index).update(draws) for index, draws in zip(rows, drawn, strict=True)]
+        alone = [
+            dataset.take(index).update(noise) for index, noise in zip(rows, drawn, strict=True)
+        ]
+        return alone if seeds == 1 else [torch.stack([batch] * seeds) for batch in alone]
 
 
 def reference(agent: fp.Agent) -> Reference:
@@ -69,8 +72,8 @@ def errors(
 ) -> dict[str, float]:
     """Largest relative error of a loss, and of the way that the parameters went."""
     before, loss_error = flat(agent), 0.0
-    for batch, losses in zip(expected.batches(device), expected.losses, strict=True):
-        ours = update(batch if seeds == 1 else torch.stack([batch] * seeds))
+    for batch, losses in zip(expected.batches(device, seeds), expected.losses, strict=True):
+        ours = update(batch)
         for key, value in losses.items():
             got = ours[key] if seeds == 1 else ours[key][0]
             if key.startswith("loss"):

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
+from tensordict import TensorDictBase
 
 import flowpolicy as fp
 from benchmarks.problem import agent_of
 
 Learner = fp.Agent | fp.AgentStack
 
-COMPILED = {
+COMPILED: dict[str, dict[str, Any]] = {  # forms of updates, and how they are compiled
     "compiled": {},
     "compiled graph": {},
+    "combined graph": {"options": {"combo_kernels": True}},
+    "autotuned graph": {"mode": "max-autotune-no-cudagraphs"},
     "reduce-overhead": {"mode": "reduce-overhead"},
 }
 
@@ -56,6 +61,36 @@ def prepared(
         options = COMPILED[form] if problem.backend == "inductor" else {}
         program.compile(problem.backend, **options)
     return agents, program
+
+
+def replayed(
+    agents: list[fp.Agent], learner: Learner, like: TensorDictBase
+) -> Callable[[TensorDictBase], TensorDictBase]:
+    """Updates by replays of a graph, from where the agents stand.
+
+    Args:
+        agents: all that learn.
+        learner: what updates them.
+        like: a batch.
+    """
+    start = [copy.deepcopy(agent.state_dict()) for agent in agents]
+    given = like.clone()
+    capture = fp.CapturedUpdate(learner, lambda: given)
+    capture()  # makes updates, records one, and replays it
+    for agent, state in zip(agents, start, strict=True):
+        agent.load_state_dict(state)
+    optimizers = [agent.optimizer for agent in agents]
+    if isinstance(learner, fp.AgentStack):
+        optimizers.append(learner.optimizer.whole)
+    for state in (state for each in optimizers for state in each.state.values()):
+        for value in state.values():
+            value.zero_()
+
+    def update(batch: TensorDictBase) -> TensorDictBase:
+        given.update_(batch)
+        return capture()
+
+    return update
 
 
 def seconds_per_call(call: Callable[[], object], problem: Problem) -> list[float]:
