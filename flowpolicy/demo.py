@@ -25,6 +25,7 @@ from flowpolicy.plot import Maze, Panel, maze_picture
 from flowpolicy.results import Point, read_points
 from flowpolicy.run_folder import RunFolder
 from flowpolicy.train import TrainConfig, train_seeds, versions
+from flowpolicy.train.lock import WriterLock
 from flowpolicy.train.seeds import require_seeds
 
 ENV = "pointmaze-medium-navigate-singletask-v0"
@@ -62,6 +63,7 @@ CLONE_STEPS = 300
 """After so many steps the picture of a policy that wanders gets no clearer."""
 
 _MARKER = "settings.json"
+_RUN = "fql"
 SUMMARY = "summary.json"
 
 
@@ -128,7 +130,7 @@ class DemoSummary:
     @property
     def curve(self) -> Path:
         """The learning curve."""
-        return self.folder / "fql" / "curve.png"
+        return RunFolder(self.folder / _RUN).curve
 
 
 def run_demo(
@@ -154,12 +156,12 @@ def run_demo(
         progress: Show progress bars.
 
     Raises:
-        ConfigError: ``out`` exists and is not the folder of a demo.
+        ConfigError: ``out`` exists and is not the folder of a demo, or another one trains there.
     """
     require_seeds(seeds)  # before anything is moved or removed
     require_at_least("run_demo", "jobs", jobs, 1)
     started = time.perf_counter()
-    folder = Path(out)
+    folder = Path(out).resolve()  # "." has no name to put "-previous" behind
     config = SETTINGS.replace(
         offline_steps=offline_steps,
         eval_episodes=episodes,
@@ -170,7 +172,7 @@ def run_demo(
         _make_room(folder)
         folder.mkdir(parents=True, exist_ok=True)
         RunFolder(folder).write_json(_MARKER, wanted)
-    run = train_seeds(config, seeds, folder / "fql", jobs=jobs, resume="auto", progress=progress)
+    run = train_seeds(config, seeds, folder / _RUN, jobs=jobs, resume="auto", progress=progress)
     points = {actor: [line[-1] for line in lines] for actor, lines in read_points(run).items()}
     scores = tuple(_score(actor, points[actor]) for actor in NAMES)
     _draw(run, scores, folder / "maze.png")
@@ -192,11 +194,17 @@ def _make_room(folder: Path) -> None:
     if not (folder / _MARKER).is_file():
         raise ConfigError(f"{folder} exists and is not an earlier demo; choose another with --out")
     previous = folder.with_name(f"{folder.name}-previous")
-    if previous.exists():
-        if not (previous / _MARKER).is_file():
-            raise ConfigError(f"{previous} exists and is not an earlier demo; remove or rename it")
-        shutil.rmtree(previous)
-    folder.rename(previous)
+    if previous.exists() and not (previous / _MARKER).is_file():
+        raise ConfigError(f"{previous} exists and is not an earlier demo; remove or rename it")
+    run = folder / _RUN
+    lock = WriterLock(run) if run.is_dir() else None  # refused where another demo trains
+    try:
+        if previous.exists():
+            shutil.rmtree(previous)
+        folder.rename(previous)
+    finally:
+        if lock is not None:
+            lock.release()
 
 
 def _score(actor: str, last: Sequence[Point]) -> Score:

@@ -114,7 +114,7 @@ class RunFolder:
         return protocol(name or self.config().get("protocol", "fql"))
 
     def seeds(self) -> list[RunFolder]:
-        """The folders of single seeds; this one alone where it is a single run."""
+        """The folders of single seeds; this one alone where there is none."""
         numbers = {p: p.name.removeprefix("seed_") for p in self.path.glob("seed_*")}
         found = {
             int(number): p
@@ -122,6 +122,11 @@ class RunFolder:
             if number.isdecimal() and (p / "config.json").is_file()
         }
         return [RunFolder(found[number]) for number in sorted(found)] or [self]
+
+    def missing_seeds(self) -> list[int]:
+        """The seeds that a run of several was begun with and that have no folder yet."""
+        begun = {seed.path.name for seed in self.seeds()}
+        return [n for n in self.config().get("seeds", ()) if f"seed_{n}" not in begun]
 
     def read_evaluations(self) -> list[dict[str, str]]:
         """The rows of ``eval.csv``; none before the first evaluation.

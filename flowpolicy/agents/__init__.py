@@ -1,7 +1,5 @@
 """Agents: losses, targets and an optimizer put together; one recipe for each method."""
 
-from collections.abc import Callable
-
 from flowpolicy.agents.agent import Agent as Agent
 from flowpolicy.agents.agent_stack import AgentStack as AgentStack
 from flowpolicy.agents.blend import Blend as Blend
@@ -39,10 +37,3 @@ from flowpolicy.agents.recipes.td3_bc import td3_bc as td3_bc
 from flowpolicy.agents.registry import RECIPES as RECIPES
 from flowpolicy.agents.registry import build as build
 from flowpolicy.agents.registry import recipe_options as recipe_options
-
-
-def __getattr__(name: str) -> Callable[..., Agent]:
-    """A recipe that was added without a line above."""
-    if name in RECIPES:
-        return RECIPES[name]
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

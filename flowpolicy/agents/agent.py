@@ -19,8 +19,11 @@ from flowpolicy.agents.loose_buffers import LooseBuffers
 from flowpolicy.agents.loss_gradient import LossGradient
 from flowpolicy.agents.noise_source import NoiseSource
 from flowpolicy.agents.requirements import (
+    all_actors,
+    require_batch,
     require_learners,
     require_names,
+    require_straight_paths,
     some_in_every_update,
 )
 from flowpolicy.agents.roles import owned_networks, owned_targets, read_with_buffers
@@ -28,7 +31,6 @@ from flowpolicy.errors import ConfigError, require_positive
 from flowpolicy.losses.base import Loss
 from flowpolicy.losses.sum import SumLoss
 from flowpolicy.modules.actor import Actor
-from flowpolicy.modules.parts import require_actor
 from flowpolicy.modules.target_network import TargetNetwork
 from flowpolicy.ranks import require_group
 
@@ -72,9 +74,10 @@ class Agent(nn.Module):
 
     Raises:
         ConfigError: two networks in one role, two losses of one name, a name that a
-            ``ModuleDict`` cannot hold (``values``), contradicting draws, a ``clip_norm`` that is
-            not above 0, an unknown loss in ``every``, none that counts in every update, or a
-            ``LearnedCoefficient`` that no loss moves.
+            ``ModuleDict`` cannot hold (``values``), another actor called ``policy``, draws that
+            contradict each other, a ``clip_norm`` that is not above 0, an unknown loss in
+            ``every``, none that counts in every update, a ``LearnedCoefficient`` that no loss
+            moves, or a field of another path than the straight one where only that is right.
 
     Example:
         >>> import torch
@@ -92,7 +95,7 @@ class Agent(nn.Module):
     """
 
     loss: SumLoss
-    _reads: dict[str, nn.Module]
+    _views: dict[str, nn.Module]
     policy: Actor
     actors: dict[str, Actor]
 
@@ -109,8 +112,7 @@ class Agent(nn.Module):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        for name, actor in {"policy": policy, **(actors or {})}.items():
-            require_actor("Agent", name, actor)
+        actors = all_actors(policy, actors or {})
         if isinstance(optimizer, torch.optim.Optimizer):
             raise ConfigError(
                 "Agent: optimizer must be a function of named parameters, got one that is made "
@@ -119,22 +121,23 @@ class Agent(nn.Module):
         # In __dict__: views of the networks that are registered below, each once.
         self.__dict__["loss"] = SumLoss(losses, policy)
         self.__dict__["policy"] = policy
-        self.__dict__["actors"] = {"policy": policy, **(actors or {})}
+        self.__dict__["actors"] = actors
         require_learners(self.loss)
-        every_actor = self.actors.values()
-        owned_by_role = owned_networks(self.loss, every_actor, networks or {})
-        names = [each.name for each in self.loss.losses]
-        require_names("a loss", names, "Give it another with name=... in its constructor.")
-        require_names("an actor", self.actors, "Choose another in actors={...}.")
+        require_straight_paths(self.loss, actors.values())
+        owned_by_role = owned_networks(self.loss, actors.values(), networks or {})
+        losses_by_name = {each.name: each for each in self.loss.losses}
+        require_names("a loss", losses_by_name, "Give it another with name=... in its constructor.")
+        require_names("an actor", actors, "Choose another in actors={...}.")
         require_names("a network", owned_by_role, "Name it with networks={'critic': ...}.")
         self.networks = nn.ModuleDict(owned_by_role)
-        self.targets = nn.ModuleDict(owned_targets(self.loss, every_actor, dict(self.networks)))
-        roots: dict[str, nn.Module] = {f"losses.{each.name}": each for each in self.loss.losses}
-        roots |= {f"actors.{name}": actor for name, actor in self.actors.items()}
+        self.targets = nn.ModuleDict(owned_targets(self.loss, actors.values(), dict(self.networks)))
         owned = nn.ModuleList([self.networks, self.targets])
-        self.__dict__["_reads"] = dict(read_with_buffers(self.loss, owned))
-        roots |= {f"reads.{name}": network for name, network in self._reads.items()}
-        self.loose = LooseBuffers(roots, owned)
+        self.__dict__["_views"] = {
+            "losses": nn.ModuleDict(losses_by_name),
+            "actors": nn.ModuleDict(actors),
+            "reads": nn.ModuleDict(dict(read_with_buffers(self.loss, owned))),
+        }
+        self.loose = LooseBuffers(self._views, owned)
         self.optimizer = optimizer(list(self.trained_parameters()))
         if isinstance(self.optimizer, torch.optim.LBFGS):
             raise ConfigError(
@@ -144,12 +147,12 @@ class Agent(nn.Module):
         self.clip_norm = (
             None if clip_norm is None else require_positive("Agent", "clip_norm", clip_norm)
         )
-        self.every = some_in_every_update(every or {}, names)
+        self.every = some_in_every_update(every or {}, list(losses_by_name))
         self.noise = NoiseSource(seed)
         self.guard = Guard()
         self.step = 0
-        self._backward: EagerBackward | CompiledBackward | DistributedBackward
-        self._backward = self._eager()
+        self._backward: EagerBackward | CompiledBackward = self._eager()
+        self._shared: DistributedBackward | None = None
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in ("loss", "policy", "actors"):
@@ -191,11 +194,7 @@ class Agent(nn.Module):
             all and ``skipped_in_a_row`` up to this one. Nothing is read back from a GPU but in the
             first step of each network, in which its optimizer state is made.
         """
-        if not isinstance(batch, TensorDictBase):
-            raise ConfigError(
-                f"Agent.update: batch must be a TensorDict, got {type(batch).__name__}. Use "
-                "TensorDict(batch, batch_size=[...])."
-            )
+        require_batch("Agent", batch)
         only = self.due_losses()
         metrics = self.backward(self.with_noise(batch, only), only)
         metrics = self.guard.take(self.prepared_step, metrics)
@@ -208,23 +207,19 @@ class Agent(nn.Module):
         Args:
             norm: of the gradients, ``[]``.
         """
-        before, after = (self.due_targets(after_step=last) for last in (False, True))
-
-        def take() -> None:
-            if self.clip_norm is not None:
-                clip = nn.utils.clip_grads_with_norm_
-                clip(self._optimized(), self.clip_norm, norm, foreach=True)
-            for target in before:
-                target.update()
-            self.optimizer.step()
-            for target in after:
-                target.update()
-
         return Step(
-            take,
-            self.optimizer,
-            lambda: [p for target in (*before, *after) for p in target.network.parameters()],
+            partial(self._clip, norm),
+            (self.optimizer,),
+            self.due_targets(after_step=False),
+            self.due_targets(after_step=True),
+            _move,
+            lambda target: target.network.parameters(),
         )
+
+    def _clip(self, norm: Tensor) -> None:
+        if self.clip_norm is not None:
+            clip = nn.utils.clip_grads_with_norm_
+            clip(self._optimized(), self.clip_norm, norm, foreach=True)
 
     def due_losses(self) -> tuple[str, ...] | None:
         """The losses that count in the next update, by name; ``None`` where all do."""
@@ -271,7 +266,9 @@ class Agent(nn.Module):
         """
         for parameter in self._optimized():  # as zero_grad, at a third of its cost
             parameter.grad = None
-        return self._backward(batch, only)
+        if self._shared is None:
+            return self._backward(batch, only)
+        return self._shared(self._backward, batch, only)
 
     def compile(  # type: ignore[override]
         self,
@@ -311,13 +308,7 @@ class Agent(nn.Module):
 
     def loss_gradient(self) -> LossGradient:
         """The gradient of the losses as a function of tensors by their names in the state dict."""
-        parts = {
-            "networks": self.networks,
-            "targets": self.targets,
-            "losses": nn.ModuleDict({loss.name: loss for loss in self.loss.losses}),
-            "actors": nn.ModuleDict(self.actors),
-            "reads": nn.ModuleDict(self._reads),
-        }
+        parts = {"networks": self.networks, "targets": self.targets, **self._views}
         return LossGradient(parts, self.loss)
 
     def uncompile(self) -> Agent:
@@ -345,15 +336,15 @@ class Agent(nn.Module):
             ConfigError: a batch whose rows cannot be shared out evenly (in use).
         """
         require_group("Agent.distribute")
-        if not isinstance(self._backward, DistributedBackward):
-            backward = copy(self._backward)  # which compiles anew: the losses are others now
-            self._backward = DistributedBackward(backward, self.trained_parameters, self.tensors)
+        if self._shared is None:
+            self._backward = copy(self._backward)  # which compiles anew: the losses are others now
+            self._shared = DistributedBackward(self.trained_parameters, self.tensors)
         return self
 
     @property
     def is_distributed(self) -> bool:
         """Whether its batches are shared out among processes."""
-        return isinstance(self._backward, DistributedBackward)
+        return self._shared is not None
 
     @property
     def replays_graphs(self) -> bool:
@@ -376,10 +367,7 @@ class Agent(nn.Module):
                     yield f"optimizer.{i}.{key}", value
 
     def _go_back_by(self, backward: EagerBackward | CompiledBackward) -> Agent:
-        if isinstance(self._backward, DistributedBackward):
-            self._backward.backward = backward
-        else:
-            self._backward = backward
+        self._backward = backward
         return self
 
     def _eager(self) -> EagerBackward:
@@ -417,8 +405,7 @@ class Agent(nn.Module):
     def _apply(self, fn: Callable[[Tensor], Tensor], *args: bool, **kwargs: bool) -> Agent:
         super()._apply(fn, *args, **kwargs)  # type: ignore[no-untyped-call]
         # Loose buffers live in losses and actors, which are not registered here.
-        views: list[nn.Module] = [self.loss, *self.actors.values(), *self._reads.values()]
-        for each in views:
+        for each in self._views.values():
             each._apply(fn)  # noqa: SLF001
         for state in self.optimizer.state.values():
             for key, value in state.items():
@@ -432,3 +419,8 @@ class Agent(nn.Module):
     def extra_repr(self) -> str:
         """The losses by name."""
         return f"losses={[loss.name for loss in self.loss.losses]}, step={self.step}"
+
+
+def _move(targets: Sequence[TargetNetwork]) -> None:
+    for target in targets:
+        target.update()

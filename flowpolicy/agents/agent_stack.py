@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, cast, final
 
 import torch
@@ -16,6 +17,7 @@ from flowpolicy.agents.guard import Guard
 from flowpolicy.agents.guarded_step import Step
 from flowpolicy.agents.likeness import difference
 from flowpolicy.agents.loss_gradient import Gradient, entries_of
+from flowpolicy.agents.requirements import require_batch
 from flowpolicy.agents.stacked_optimizer import StackedOptimizer
 from flowpolicy.errors import ConfigError, ShapeError
 from flowpolicy.losses.sum import SumLoss
@@ -146,6 +148,7 @@ class AgentStack:
             Every loss and metric, detached, of batch size ``[S]``, with ``grad_norm``, ``skipped``
             and ``skipped_in_a_row``.
         """
+        require_batch("AgentStack", batch)
         if batch.ndim != 2 or batch.shape[0] != len(self.agents):
             raise ShapeError(
                 f"AgentStack.update: the batch size must be [{len(self.agents)}, B], a batch for "
@@ -190,8 +193,9 @@ class AgentStack:
         """From now on takes the step of each agent by its own optimizer.
 
         As it must where they have seen different numbers of steps. On a GPU it also moves the least
-        memory where that is a fused Adam, whose kernels leave a step out by themselves: nothing is
-        copied that would have to be put back if an agent is skipped.
+        memory where that is a fused Adam, whose kernels leave a step out by themselves: of
+        parameters and optimizer state nothing is copied that would have to be put back if an agent
+        is skipped.
         """
         self.optimizer.together = False
         self.guard.condition = self._apart
@@ -203,42 +207,53 @@ class AgentStack:
 
     def _prepared_step(self, norm: Tensor) -> Step:
         """The step of all agents, not yet taken."""
-        first = self.agents[0]
-        before, after = (first.due_targets(after_step=last) for last in (False, True))
-
-        def take() -> None:
-            if first.clip_norm is not None:
-                self._clip(first.clip_norm, norm)
-            self._update(before)
-            self.optimizer.whole.step()
-            self._update(after)
 
         def apart() -> None:
             self.step_apart()
             self._apart(norm)
 
+        return self._step_by((self.optimizer.whole,), norm, apart)
+
+    def _step_by(
+        self,
+        optimizers: Sequence[torch.optim.Optimizer],
+        norm: Tensor,
+        apart: Callable[[], None],
+    ) -> Step:
+        first = self.agents[0]
         return Step(
-            take,
-            self.optimizer.whole,
-            lambda: [t for target in (*before, *after) for t in self._stacked(target.network)],
+            partial(self._clip, norm),
+            optimizers,
+            first.due_targets(after_step=False),
+            first.due_targets(after_step=True),
+            self._move,
+            lambda target: self._stacked(target.network),
             apart,
         )
 
-    def _apart(self, norm: Tensor, _: Step | None = None) -> Tensor:
-        """The step of each agent on its own, as agents of different numbers of steps need."""
-        for i, agent in enumerate(self.agents):
+    def _apart(self, norm: Tensor, _: Step | None = None) -> Tensor | None:
+        """The step by each agent's optimizer, as agents of different numbers of steps need."""
+        for i in range(len(self)):
             self.optimizer.hand_over(i)
-            agent.guard.condition(norm[i], agent.prepared_step(norm[i]))
-        return ~norm.isfinite()
 
-    def _clip(self, longest: float, norm: Tensor) -> None:
+        def one_by_one() -> None:
+            for i, agent in enumerate(self.agents):
+                agent.guard.condition(norm[i], agent.prepared_step(norm[i]))
+
+        own = [agent.optimizer for agent in self.agents]
+        return self.agents[0].guard.condition(norm, self._step_by(own, norm, one_by_one))
+
+    def _clip(self, norm: Tensor) -> None:
         """As ``torch.nn.utils.clip_grads_with_norm_``, for each agent."""
+        longest = self.agents[0].clip_norm
+        if longest is None:
+            return
         factor = (longest / (norm + 1e-6)).clamp(max=1.0)
         for parameter in self.optimizer.parameters():
             if parameter.grad is not None:
                 parameter.grad.mul_(factor.view(-1, *[1] * (parameter.ndim - 1)))
 
-    def _update(self, targets: Sequence[TargetNetwork]) -> None:
+    def _move(self, targets: Sequence[TargetNetwork]) -> None:
         for target in targets:
             polyak_(self._stacked(target.network), self._stacked(target.source), target.tau)
 

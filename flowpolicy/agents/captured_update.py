@@ -48,9 +48,10 @@ class CapturedUpdate:
 
     Raises:
         ConfigError: the agent is distributed, or compiled in a mode that replays graphs of its own;
-            a generator on another device; ``updates`` below 1, or not a multiple of the number
-            of updates that a loss or a target waits for; in use, on a GPU, where the first updates
-            are skipped because their numbers are not finite.
+            a generator on another device; ``updates`` below 1, or not a multiple of the number of
+            updates that a loss or a target waits for; in use, on a GPU, an optimizer that waits
+            for it in each step, or first updates that are skipped because their numbers are not
+            finite.
 
     Example:
         >>> import torch
@@ -90,7 +91,7 @@ class CapturedUpdate:
         self.generators = tuple(generators)
         self.device = next(self.agents[0].networks.parameters()).device
         for generator in self.generators:
-            if generator.device != self.device:
+            if not self._draws_there(generator):
                 raise ConfigError(
                     f"CapturedUpdate: a generator is on {generator.device}, the learner on "
                     f"{self.device}; make it there, torch.Generator({str(self.device)!r})."
@@ -128,6 +129,11 @@ class CapturedUpdate:
         graph.replay()
         return metrics
 
+    def _draws_there(self, generator: torch.Generator) -> bool:
+        """Whether it is on the learner's device; one made for "cuda" does not say on which."""
+        its = generator.device
+        return its.type == self.device.type and its.index in (None, self.device.index)
+
     def _in_turn(self) -> TensorDictBase:
         for _ in range(self.updates - 1):
             self.learner.update(self.next_batch())
@@ -135,6 +141,7 @@ class CapturedUpdate:
 
     def _record(self) -> tuple[torch.cuda.CUDAGraph, TensorDictBase]:
         """Warms up by ordinary updates, then records further ones, which the first replay makes."""
+        require_capturable(self._optimizer)
         count_beside(self._optimizer)
         if isinstance(self.learner, AgentStack) and leaves_out(self._optimizer):
             self.learner.step_apart()  # the graph repeats no Python, which this has more of
@@ -175,7 +182,7 @@ class CapturedUpdate:
     def _held(self) -> list[object]:
         """What a graph would hold: the addresses of tensors, generators, and numbers."""
         held: list[object] = [
-            value
+            value.tolist() if isinstance(value, torch.Tensor) and not value.is_cuda else value
             for group in self._optimizer.param_groups
             for key, value in group.items()
             if key not in ("params", "param_names")
@@ -183,7 +190,7 @@ class CapturedUpdate:
         held += [*self._read, *(target.tau for target in self._targets)]
         held += [self.agents[0].step % wait for wait in sorted(self._waits)]
         held += [torch.is_autocast_enabled("cuda"), torch.get_autocast_dtype("cuda")]
-        held.append(torch.get_float32_matmul_precision())
+        held.append(torch.backends.cuda.matmul.fp32_precision)
         for agent in self.agents:
             held += [value for state in agent.optimizer.state.values() for value in state.values()]
             held += [agent.clip_norm, agent.noise.generator(self.device)]
@@ -191,3 +198,14 @@ class CapturedUpdate:
 
     def _skipped(self) -> int:
         return sum(int(agent.guard.skipped) for agent in self.agents)
+
+
+def require_capturable(optimizer: torch.optim.Optimizer) -> None:
+    """Refuses optimizers of torch's that read numbers back from the device in each step."""
+    kind = type(optimizer)
+    reads = kind is not torch.optim.SGD and "capturable" not in optimizer.param_groups[0]
+    if reads and kind.__module__.startswith("torch.optim"):
+        raise ConfigError(
+            f"CapturedUpdate: {kind.__name__} waits for the GPU in each step, so that it cannot be "
+            "recorded. Use one with an option capturable, such as Adam, or SGD."
+        )

@@ -21,27 +21,32 @@ class DistributedBackward:
     """Takes its rows of the batch, and averages gradients and metrics over all processes.
 
     Args:
-        backward: from the rows to gradients.
         trained: which parameters get them.
         tensors: what must be the same on all ranks.
     """
 
     def __init__(
         self,
-        backward: EagerBackward | CompiledBackward,
         trained: Trained,
         tensors: Callable[[], Iterable[tuple[str, Tensor]]],
     ) -> None:
-        self.backward = backward
         self.trained = trained
         self.tensors = tensors
         self.tripwire = ranks.Tripwire("update")
 
-    def __call__(self, batch: TensorDictBase, only: Only) -> TensorDictBase:
-        """The metrics of the whole batch; the parameters have its gradients afterwards."""
+    def __call__(
+        self, backward: EagerBackward | CompiledBackward, batch: TensorDictBase, only: Only
+    ) -> TensorDictBase:
+        """The metrics of the whole batch; the parameters have its gradients afterwards.
+
+        Args:
+            backward: from the rows to gradients.
+            batch: all rows, with every draw.
+            only: the losses that count; all where ``None``.
+        """
         self.tripwire.check(lambda: chain(self.tensors(), _named(batch)))
         with ranks.spread_batch():
-            metrics = self.backward(ranks.own_rows(batch), only)
+            metrics = backward(ranks.own_rows(batch), only)
         parameters = [p for _, p in self.trained(only) if p.grad is not None]
         gradients = [p.grad for p in parameters if p.grad is not None]
         names = list(metrics.keys())

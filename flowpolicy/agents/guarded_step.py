@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+
+from flowpolicy.modules.target_network import TargetNetwork
 
 Condition = Callable[[Tensor, "Step"], Tensor | None]
 """``(norm, step) -> skipped``: takes the step where the norm is finite and leaves every bit as it
@@ -18,19 +20,37 @@ States = Mapping[Tensor, Mapping[str, Any]]
 
 
 class Step(NamedTuple):
-    """A step of one agent or of several, and what it changes.
+    """A step of one agent or of several, in its parts, and what it changes.
 
     Attributes:
-        take: what there is to do.
-        optimizer: whose parameters and state it changes.
-        targets: the target networks' tensors that it changes.
+        clip: shortens the gradients where they are too long.
+        optimizers: whose parameters and state it changes: one, or each agent's own.
+        before: the target networks that move towards the parameters of before.
+        after: those that move towards the new ones.
+        move: moves some of them.
+        tensors: those of a target network that it changes.
         apart: takes the guarded step of each of several agents on its own.
     """
 
-    take: Callable[[], None]
-    optimizer: torch.optim.Optimizer
-    targets: Callable[[], list[Tensor]]
+    clip: Callable[[], None]
+    optimizers: Sequence[torch.optim.Optimizer]
+    before: Sequence[TargetNetwork]
+    after: Sequence[TargetNetwork]
+    move: Callable[[Sequence[TargetNetwork]], None]
+    tensors: Callable[[TargetNetwork], Iterable[Tensor]]
     apart: Callable[[], None] | None = None
+
+    def take(self) -> None:
+        """Everything, in the order of an update."""
+        self.clip()
+        self.move(self.before)
+        for optimizer in self.optimizers:
+            optimizer.step()
+        self.move(self.after)
+
+    def targets(self) -> list[Tensor]:
+        """The target networks' tensors that it changes."""
+        return [each for target in (*self.before, *self.after) for each in self.tensors(target)]
 
 
 def on_host(norm: Tensor, step: Step) -> Tensor | None:
@@ -60,12 +80,16 @@ def on_device(norm: Tensor, step: Step) -> Tensor:
         step: what to do and to take back.
     """
     finite = norm.isfinite()
-    optimizer = step.optimizer
+    each_leaves_out = len(step.optimizers) == norm.numel() and all(map(leaves_out, step.optimizers))
+    if step.apart is not None and len(step.optimizers) > 1 and not each_leaves_out:
+        step.apart()
+        return ~finite
     if norm.is_cuda:
-        count_beside(optimizer)
+        for optimizer in step.optimizers:
+            count_beside(optimizer)
     targets = step.targets()
     copies = _copies(targets)
-    if finite.ndim == 0 and leaves_out(optimizer):
+    if each_leaves_out:
         _take_or_leave_out(step, finite)
     else:
         _take_and_put_back(step, finite)
@@ -83,22 +107,25 @@ def leaves_out(optimizer: torch.optim.Optimizer) -> bool:
 
 
 def _take_or_leave_out(step: Step, finite: Tensor) -> None:
-    """Takes the step; the optimizer's kernels leave it out where it is not finite."""
-    optimizer = step.optimizer
-    known = len(optimizer.state)
-    optimizer.__dict__["found_inf"] = (~finite).float()
+    """Takes the step; each optimizer's kernels leave its own out where that is not finite."""
+    known = [len(optimizer.state) for optimizer in step.optimizers]
+    found = (~finite).float().reshape(-1)
+    for optimizer, bad in zip(step.optimizers, found, strict=True):
+        optimizer.__dict__["found_inf"] = bad
     try:
         step.take()
     finally:
-        del optimizer.__dict__["found_inf"]
-    if len(optimizer.state) > known and not finite:
-        for parameter in list(optimizer.state)[known:]:
-            del optimizer.state[parameter]
+        for optimizer in step.optimizers:
+            del optimizer.__dict__["found_inf"]
+    for optimizer, count, bad in zip(step.optimizers, known, found, strict=True):
+        if len(optimizer.state) > count and bad:
+            for parameter in list(optimizer.state)[count:]:
+                del optimizer.state[parameter]
 
 
 def _take_and_put_back(step: Step, finite: Tensor) -> None:
     """Takes the step; parameters and optimizer state are as before where it is not finite."""
-    optimizer = step.optimizer
+    (optimizer,) = step.optimizers
     moved = [p.detach() for group in optimizer.param_groups for p in group["params"]]
     known = {parameter: dict(state) for parameter, state in optimizer.state.items()}
     held = {(parameter, key): value for parameter, key, value in _tensors(known)}

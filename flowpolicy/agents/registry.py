@@ -11,7 +11,7 @@ from typing import Any
 
 from flowpolicy.agents import recipes
 from flowpolicy.agents.agent import Agent
-from flowpolicy.errors import unknown_name
+from flowpolicy.errors import ConfigError, FlowPolicyError, unknown_name
 from flowpolicy.functional import (
     Pessimistic,
     first_value,
@@ -93,7 +93,8 @@ def build(name: str, obs_dim: int, act_dim: int, **options: Any) -> Agent:
             ``NAMED_OPTIONS``, lists for tuples.
 
     Raises:
-        ConfigError: an unknown recipe, option or name, with the nearest known.
+        ConfigError: an unknown recipe, option or name, with the nearest known; or a value that the
+            recipe cannot compute with, such as a text in a number's place.
 
     Example:
         >>> build("fql", 3, 2, hidden=(16,), aggregation="min").loss.losses[0].aggregation.__name__
@@ -105,4 +106,10 @@ def build(name: str, obs_dim: int, act_dim: int, **options: Any) -> Agent:
         if option not in known:
             raise unknown_name(f"option of {name}", option, known)
         resolved[option] = _object_named(name, option, value)
-    return RECIPES[name](obs_dim, act_dim, **resolved)
+    try:
+        return RECIPES[name](obs_dim, act_dim, **resolved)
+    except FlowPolicyError:
+        raise
+    except (TypeError, ValueError) as error:  # of whatever met the value: Python, PyTorch
+        told = ", ".join(f"{option}={value!r}" for option, value in options.items())
+        raise ConfigError(f"{name} cannot be built with {told}: {error}") from error

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from tensordict import TensorDictBase
 from torch import nn
 
 from flowpolicy.errors import ConfigError, require_at_least, unknown_name
+from flowpolicy.losses.flow_matching import FlowMatchingLoss
+from flowpolicy.losses.memoryless_loss import MemorylessLoss
 from flowpolicy.losses.sum import SumLoss
+from flowpolicy.modules.actor import Actor
 from flowpolicy.modules.frozen import unfrozen
+from flowpolicy.modules.parts import require_actor
+from flowpolicy.modules.target_network import TargetNetwork
+from flowpolicy.paths.linear import LinearPath
+from flowpolicy.samplers.guided import GuidedSampler
+from flowpolicy.samplers.memoryless_sde import MemorylessSDE
 
 
 def some_in_every_update(every: Mapping[str, int], names: Sequence[str]) -> dict[str, int]:
@@ -35,6 +44,59 @@ def require_learners(losses: SumLoss) -> None:
                 f"Agent: the coefficient of {each.name!r} is a LearnedCoefficient that no loss "
                 "moves. Add DualLoss(loss, limit=...), or give the loss a number."
             )
+
+
+def require_straight_paths(losses: SumLoss, actors: Iterable[Actor]) -> None:
+    """Refuses fields of another path where formulas hold on the straight one alone."""
+    others = {
+        id(each.field): each
+        for each in losses.losses
+        if isinstance(each, FlowMatchingLoss) and not isinstance(each.path, LinearPath)
+    }
+    for name, user in _bound_to_straight_paths(losses, actors):
+        for part in user.modules():
+            loss = others.get(id(part.source if isinstance(part, TargetNetwork) else part))
+            if loss is not None:
+                raise ConfigError(
+                    f"Agent: {name} needs a field of the straight path, but {loss.name!r} trains "
+                    f"its field on {type(loss.path).__name__}. Give that loss path=LinearPath()."
+                )
+
+
+def _bound_to_straight_paths(
+    losses: SumLoss, actors: Iterable[Actor]
+) -> Iterator[tuple[str, nn.Module]]:
+    """What takes the field that it holds for one of ``LinearPath``, with its name."""
+    roots: list[nn.Module] = [*actors]
+    for each in losses.losses:
+        if isinstance(each, MemorylessLoss):
+            yield type(each).__name__, each.sde
+        roots += [each.network, *(network for _, network in each.frozen_networks())]
+    for part in (part for root in roots for part in root.modules()):
+        if isinstance(part, MemorylessSDE | GuidedSampler):
+            yield part.name, part
+
+
+def all_actors(policy: Actor, others: Mapping[str, Actor]) -> dict[str, Actor]:
+    """The policy and the other actors by name; refuses what is no actor, or a second policy."""
+    if others.get("policy", policy) is not policy:
+        raise ConfigError(
+            "Agent: actors has another 'policy' than the one that is deployed. Give it another "
+            "name."
+        )
+    actors = {"policy": policy, **others}
+    for name, actor in actors.items():
+        require_actor("Agent", name, actor)
+    return actors
+
+
+def require_batch(owner: str, batch: object) -> None:
+    """Refuses a batch that is no TensorDict, such as a dict."""
+    if not isinstance(batch, TensorDictBase):
+        raise ConfigError(
+            f"{owner}.update: batch must be a TensorDict, got {type(batch).__name__}. Use "
+            "TensorDict(batch, batch_size=[...])."
+        )
 
 
 def require_names(kind: str, names: Iterable[str], advice: str) -> None:

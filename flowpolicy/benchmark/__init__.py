@@ -8,6 +8,7 @@ from flowpolicy.benchmark.cell import HeldError
 from flowpolicy.benchmark.grid import Grid
 from flowpolicy.benchmark.ray_backend import RayBackend
 from flowpolicy.benchmark.search_space import SearchSpace
+from flowpolicy.benchmark.sensitivity import run_sensitivity, sensitivity_report
 from flowpolicy.benchmark.suite import Suite
 from flowpolicy.benchmark.sweep import run_one, run_sweep, sweep_report
 
@@ -24,6 +25,8 @@ __all__ = (
     "report",
     "run_benchmark",
     "run_one",
+    "run_sensitivity",
     "run_sweep",
+    "sensitivity_report",
     "sweep_report",
 )

@@ -117,7 +117,7 @@ def require_cell(cell: Path, config: TrainConfig) -> None:
     """
     if (cell / FINISHED).is_file() or can_go_on(cell):
         had = TrainConfig.from_dict(RunFolder(cell).config())
-        if changed := had.difference(config, besides=("data_root",)):
+        if changed := had.difference(config):
             name, before, now = changed
             raise ConfigError(
                 f"{cell} was run with {name} {before!r}, now it is {now!r}; choose another folder "

@@ -69,14 +69,14 @@ def _require_alike(cells: Cells) -> None:
     """Refuses runs beside finished ones whose row of the table would mix different settings.
 
     Raises:
-        ConfigError: One differs in more than its seed, where it ran and how its data are found.
+        ConfigError: One differs in more than its seed.
     """
     for path, config in cells.items():
         for other in path.parent.glob(f"*/{FINISHED}"):
             if other.parent in cells:
                 continue
             had = TrainConfig.from_dict(RunFolder(other.parent).config())
-            if changed := had.difference(config, besides=("seed", "data_root", "threads")):
+            if changed := had.difference(config, besides=("seed",)):
                 name, before, now = changed
                 raise ConfigError(
                     f"{other.parent} was run with {name} {before!r}, and {path} would be with "

@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any, final
 from urllib.parse import quote
 
-from flowpolicy.agents import build, preset, preset_batch_size, recipe_options
+from flowpolicy.agents import preset, preset_batch_size, recipe_options
 from flowpolicy.benchmark.search_space import SearchSpace
 from flowpolicy.data import available
 from flowpolicy.errors import ConfigError, FlowPolicyError, refuse_unknown
 from flowpolicy.train import TrainConfig
+from flowpolicy.train.task import weightless_agent
 
 _TABLES = ("description", "grid", "run", "agents", "search")
 _RUN = {f.name for f in dataclasses.fields(TrainConfig)} - {"options"}
@@ -195,8 +196,8 @@ class Grid:
                 continue
             built.add(recipe)
             try:
-                build(config.agent, 3, 2, **config.recipe)
-            except (FlowPolicyError, TypeError) as error:
+                weightless_agent(config)
+            except FlowPolicyError as error:
                 raise ConfigError(f"grid {self.name}, {path.parent}: {error}") from error
 
 

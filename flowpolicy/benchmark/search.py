@@ -11,7 +11,6 @@ from flowpolicy.benchmark.backends import Backend, Cells
 from flowpolicy.benchmark.cell import FINISHED, held
 from flowpolicy.benchmark.cells import run_cells
 from flowpolicy.benchmark.grid import Grid
-from flowpolicy.benchmark.search_space import SearchSpace
 from flowpolicy.errors import ConfigError, require_installed
 from flowpolicy.results import read_points
 from flowpolicy.run_folder import RunFolder
@@ -26,7 +25,6 @@ _SETTINGS = "settings"
 
 def run_search(
     grid: Grid,
-    space: SearchSpace,
     out: Path,
     *,
     backend: Backend,
@@ -42,8 +40,7 @@ def run_search(
     cells go on; values that cannot be together are not.
 
     Args:
-        grid: The cells of a trial.
-        space: What is searched through.
+        grid: The cells of a trial, and what is searched through.
         out: Folder of the sweep.
         backend: Where cells run.
         retries: How often a cell that failed is tried again.
@@ -54,10 +51,13 @@ def run_search(
         Why cells failed, by their folders.
 
     Raises:
-        ConfigError: Optuna is not installed, or the folder's search is of another grid.
+        ConfigError: Optuna is not installed, or the grid has no search, or the folder's is of
+            another one.
         HeldError: Another process searches in this folder.
         Stopped: SIGINT or SIGTERM came; what was running is saved.
     """
+    if (space := grid.space) is None:
+        raise ConfigError(f"grid {grid.name} has no [search]")
     require_installed("a search", "optuna", extra="sweep")
     tell = announce or (lambda _: None)
     failures: dict[Path, str] = {}

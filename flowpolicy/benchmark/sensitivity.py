@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from flowpolicy.agents import build, recipe_options
+from flowpolicy.agents import recipe_options
 from flowpolicy.benchmark.backends import LocalBackend
 from flowpolicy.benchmark.benchmark import FOOTNOTE, Report, claim
 from flowpolicy.benchmark.cells import failed_cells, finished_cells, run_cells
@@ -20,6 +20,7 @@ from flowpolicy.errors import ConfigError, unknown_name
 from flowpolicy.plot.sensitivity import Place, sensitivity_plot
 from flowpolicy.run_folder import RunFolder
 from flowpolicy.train.seeds import require_seeds
+from flowpolicy.train.task import weightless_agent
 
 VALUES = (0.03, 0.3, 3.0, 30.0, 300.0)
 SPREAD = 0.25
@@ -117,10 +118,7 @@ def run_sensitivity(
                 options = {**own, option: value}
                 config = known.config(env, agent, seed=seed, data_root=data_root, **options)
                 cells[folder / variant / setting_text(value) / f"seed_{seed}"] = config
-            try:
-                build(agent, 3, 2, **config.recipe)
-            except TypeError as error:
-                raise ConfigError(f"{agent}, variant {variant}: {error}") from error
+            weightless_agent(config)  # refuses what cannot be
     require_data(cells, download=True)
     claim(folder, _MARKER, {"agent": agent, "env": env, "option": option, "suite": suite})
     run_cells(cells, backend=LocalBackend(jobs), announce=announce)

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from flowpolicy.agents import build, recipe_options
+from flowpolicy.agents import recipe_options
 from flowpolicy.data.locate import EMBEDDED
 from flowpolicy.errors import ConfigError, FlowPolicyError, refuse_unknown, unknown_name
 from flowpolicy.train import TrainConfig
+from flowpolicy.train.task import weightless_agent
 
 _TABLES = ("run", "shared", "methods")
 _RUN = {f.name for f in dataclasses.fields(TrainConfig)} - {"agent", "env", "options", "seed"}
@@ -73,11 +72,6 @@ class Suite:
         """In their order."""
         return list(self.tables)
 
-    @property
-    def methods(self) -> list[str]:
-        """Of all environments, in their order."""
-        return list(dict.fromkeys(m for table in self.tables.values() for m in table["methods"]))
-
     def config(
         self, env: str, method: str, *, seed: int, data_root: str | None = None, **options: Any
     ) -> TrainConfig:
@@ -120,8 +114,7 @@ class Suite:
             raise ConfigError(f"suite {self.name} has no table [environments.<env>]")
         for env, table in self.tables.items():
             where = f"suite {self.name}, {env}"
-            if not isinstance(table, Mapping) or not isinstance(table.get("methods", {}), Mapping):
-                raise ConfigError(f"{where}: it and its methods must be tables, got {table!r}")
+            _require_table(where, table, _TABLES)
             refuse_unknown(f"key of {where}", table, _TABLES)
             if not table.get("methods"):
                 raise ConfigError(f"{where}: no methods")
@@ -129,12 +122,20 @@ class Suite:
             known: set[str] = set()
             for method, own in table["methods"].items():
                 known |= set(recipe_options(method))
+                _require_table(f"{where}, {method}", own, ("run",))
                 try:
-                    run = own.get("run", {})
-                    refuse_unknown("key of run", run, {*_RUN, "embedded"})
+                    refuse_unknown("key of run", own.get("run", {}), {*_RUN, "embedded"})
                     config = self.config(env, method, seed=0)
-                    with torch.device("meta"):  # whatever sizes it says, nothing is allocated
-                        build(method, 3, 2, **config.recipe)
-                except (FlowPolicyError, TypeError, AttributeError) as error:
+                    weightless_agent(config)
+                except FlowPolicyError as error:
                     raise ConfigError(f"{where}, {method}: {error}") from error
             refuse_unknown(f"option of any method of {where}", table.get("shared", {}), known)
+
+
+def _require_table(where: str, value: Any, tables: Sequence[str]) -> None:
+    """Refuses what is no table, and one whose entries of the names ``tables`` are none."""
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"{where} must be a table, got {value!r}")
+    for name in tables:
+        if not isinstance(value.get(name, {}), Mapping):
+            raise ConfigError(f"{where}: {name} must be a table, got {value[name]!r}")

@@ -52,7 +52,6 @@ def run_sweep(
         claim(folder, _MARKER, {})
         failures = run_search(
             grid,
-            grid.space,
             folder,
             backend=backend,
             retries=retries,

@@ -27,11 +27,11 @@ from flowpolicy.cli import (
     train,
     verify,
 )
-from flowpolicy.cli.console import complain, say
+from flowpolicy.cli.console import complain, replace_what_cannot_be_shown, say
 from flowpolicy.errors import FlowPolicyError, unknown_name
 from flowpolicy.evaluate import EvaluationError
 from flowpolicy.train import DivergedError, Stopped
-from flowpolicy.train.seeds import SeedError
+from flowpolicy.train.seeds import RunsFailedError
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Errors of a full disk, an exhausted quota, and a file beyond its limit."""
@@ -68,6 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         True
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
+    replace_what_cannot_be_shown()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of other packages; ours become one line each
@@ -79,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 128 + signal.SIGPIPE
     except FlowPolicyError as error:
         complain("error", str(error))
-        return 1 if isinstance(error, DivergedError | EvaluationError | SeedError) else 2
+        return 1 if isinstance(error, DivergedError | EvaluationError | RunsFailedError) else 2
     except Stopped as stopped:
         saved = "the state up to here is saved" if stopped.saved else "nothing had been learned yet"
         complain("stopped", saved)

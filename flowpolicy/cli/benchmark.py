@@ -8,7 +8,7 @@ from pathlib import Path
 
 from flowpolicy.benchmark import Report, repeat, report, run_benchmark
 from flowpolicy.cli.console import parse, say, table
-from flowpolicy.train.seeds import SeedError
+from flowpolicy.train.seeds import RunsFailedError
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def command(arguments: Sequence[str]) -> None:
             again = repeat(found.folder, path)
             root = "" if options.data_root is None else f" --data-root {options.data_root}"
             say("", f"failed: {path}: {message}", f"  again: {again}{root}")
-        raise SeedError(f"{len(found.failures)} runs failed; see above")
+        raise RunsFailedError(f"{len(found.failures)} runs failed; see above")
 
 
 def show(found: Report) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Sequence
 from typing import TypeVar
@@ -9,6 +10,12 @@ from typing import TypeVar
 from flowpolicy.errors import ConfigError, require_installed
 
 T = TypeVar("T")
+
+
+def replace_what_cannot_be_shown() -> None:
+    """Has standard output write ``?`` for a character that its encoding lacks, such as ``±``."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # not where a program has put another in place
+        sys.stdout.reconfigure(errors="replace")
 
 
 def say(*lines: str) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from flowpolicy.cli.console import parse, say
-from flowpolicy.doctor import Finding, examine_machine, examine_run, worst
+from flowpolicy.doctor import Finding, examine_machine, examine_run, seeds_are_there, worst
 from flowpolicy.doctor.finding import LEVELS
 from flowpolicy.run_folder import RunFolder
 
@@ -43,15 +43,23 @@ def command(arguments: Sequence[str]) -> None:
         findings = examine_machine()
         _report(findings, options)
     for path in options.runs:
-        for seed in RunFolder.open(path).seeds():
-            say("", f"{seed.path}:")
-            found = examine_run(seed, data_root=options.data_root)
+        for run, found in _examined(RunFolder.open(path), options):
+            say("", f"{run.path}:")
             _report(found, options)
             findings += found
     counts = Counter(finding.level for finding in findings)
     say("", ", ".join(f"{counts[level]} {level}" for level in reversed(LEVELS)))
     if worst(findings) == "error":
         raise SystemExit(1)
+
+
+def _examined(folder: RunFolder, options: Options) -> Iterator[tuple[RunFolder, list[Finding]]]:
+    """A folder of several seeds, where some are missing, and every seed that is there."""
+    if missing := list(seeds_are_there(folder)):
+        yield folder, missing
+    for seed in folder.seeds():
+        if "seeds" not in seed.config():  # otherwise none was begun
+            yield seed, examine_run(seed, data_root=options.data_root)
 
 
 def _report(findings: Sequence[Finding], options: Options) -> None:

@@ -93,7 +93,7 @@ def command(arguments: Sequence[str]) -> None:
         policy = load_policy(
             seed.path, step=options.step, actor=options.actor, device=options.device
         )
-        results[seed.path.name] = evaluate(
+        results[seed.path.resolve().name] = evaluate(
             rules.acting(policy),
             env,
             episodes=options.episodes,

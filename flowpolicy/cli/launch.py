@@ -80,10 +80,10 @@ def _last_words(logs: Path, local_rank: int) -> str:
     return "\n".join(lines[-5:]) or "ended without a word"
 
 
-def require_alone(what: str, processes: int) -> None:
-    """Refuses several processes for what is trained in one."""
+def require_alone(processes: int) -> None:
+    """Refuses several processes for several seeds."""
     if processes > 1:
         raise ConfigError(
-            f"--processes {processes} shares out the batches of one agent; {what} trains several. "
+            f"--processes {processes} shares out the batches of one agent; --seeds trains several. "
             "Use one or the other"
         )

@@ -9,7 +9,7 @@ from pathlib import Path
 from flowpolicy.benchmark.sensitivity import VALUES, run_sensitivity, sensitivity_report
 from flowpolicy.cli.benchmark import show
 from flowpolicy.cli.console import after_name, parse, say
-from flowpolicy.train.seeds import SeedError
+from flowpolicy.train.seeds import RunsFailedError
 
 
 @dataclass(frozen=True)
@@ -71,4 +71,4 @@ def command(arguments: Sequence[str]) -> None:
     show(found)
     if found.failures:
         say(*(f"failed: {path}: {message}" for path, message in found.failures.items()))
-        raise SeedError(f"{len(found.failures)} runs failed; the same command repeats them")
+        raise RunsFailedError(f"{len(found.failures)} runs failed; the same command repeats them")

@@ -15,7 +15,7 @@ from flowpolicy.benchmark.sweep import numbered_cells, run_one, run_sweep, sweep
 from flowpolicy.cli.benchmark import show
 from flowpolicy.cli.console import after_name, parse, say
 from flowpolicy.errors import ConfigError
-from flowpolicy.train.seeds import SeedError
+from flowpolicy.train.seeds import RunsFailedError
 
 
 @dataclass(frozen=True)
@@ -97,4 +97,4 @@ def _backend(options: Options) -> Backend:
 def _require_none(failures: Mapping[Path, str]) -> None:
     if failures:
         say("", *(f"failed: {path}: {message}" for path, message in failures.items()))
-        raise SeedError(f"{len(failures)} runs failed; the same command goes on with them")
+        raise RunsFailedError(f"{len(failures)} runs failed; the same command goes on with them")

@@ -54,7 +54,11 @@ _HERE = {
         0,
         "with --processes: how often they go on from the newest checkpoint after one has died",
     ),
-    "preset": (bool, False, "start from the published options of this agent on this environment"),
+    "preset": (
+        bool,
+        False,
+        "start from the published options on this environment, in place of those of --config",
+    ),
     "config": (Path | None, None, "start from the config.json of an earlier run"),
 }
 """Options of the command that are not part of the run: type, default, help."""
@@ -106,7 +110,7 @@ def command(arguments: Sequence[str]) -> None:
             "--out and --resume auto"
         )
     if options.together or options.seeds:
-        require_alone("--seeds", options.processes)
+        require_alone(options.processes)
     if options.together:
         folder = train_together(config, options.seeds, out, resume=resume, announce=say)
     elif options.seeds:
@@ -259,6 +263,8 @@ def _defaults(agent: str, arguments: Sequence[str]) -> dict[str, Any]:
             raise ConfigError(
                 "--preset needs --env: presets differ from environment to environment"
             )
+        # Where nothing is published the recipe's default holds, not what --config has.
+        values = {k: v for k, v in values.items() if k not in recipe_options(agent)}
         values |= agents.preset(agent, env)
         values["batch_size"] = agents.preset_batch_size(agent, env)
     return {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
@@ -269,9 +275,13 @@ def _config(agent: str, options: Any) -> TrainConfig:
     run = {f.name for f in dataclasses.fields(TrainConfig)}
     return TrainConfig(
         agent=agent,
-        # None: an object without a name, the recipe's own default.
         options={
-            k: v for k, v in values.items() if k not in run and k not in _HERE and v is not None
+            k: v
+            for k, v in values.items()
+            if k not in run
+            and k not in _HERE
+            # None there: an object without a name, the recipe's own default.
+            and not (v is None and k in NAMED_OPTIONS)
         },
         **{k: v for k, v in values.items() if k in run},
     )
@@ -295,9 +305,8 @@ def _report(folder: RunFolder) -> None:
     for actor, seeds in read_points(folder).items():
         points = pooled(seeds)
         offline = [point for point in points if not point.env_steps]
-        if points[-1].env_steps and offline:
-            say(_told(actor, offline[-1]))
-        say(_told(actor, points[-1]))
+        for last in dict.fromkeys([*offline[-1:], *points[-1:]]):
+            say(_told(actor, last))
         say(*scored(folder, folder.rules(), actor))
     say(f"run folder: {folder.path}", f"learning curve: {folder.curve}")
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from flowpolicy.checkpoint import DamagedCheckpointError
 from flowpolicy.checkpoint.verification import checkpoints_at, verify_checkpoint
 from flowpolicy.cli.console import parse, say
 from flowpolicy.data.saved import may_be_saved, verify_saved
@@ -25,14 +27,15 @@ class Options:
 
 
 def command(arguments: Sequence[str]) -> None:
-    """Reads everything and says of each what it is; the exit code is 1 where one is damaged."""
+    """Reads everything and says of each what it is; the exit code is 1 where one is not intact."""
     options = parse(
         Options,
         arguments,
         program="flowpolicy verify",
         positional=True,
         description="Read every byte of checkpoints and saved data sets. The exit code is 0 where "
-        "all are intact, 1 where one is damaged, 2 where there is nothing to verify.",
+        "all are intact, 1 where one is damaged or cannot be read by this flowpolicy, 2 where "
+        "there is nothing to verify.",
     )
     if not options.paths:
         raise ConfigError("verify what? flowpolicy verify <run folder>")
@@ -48,31 +51,39 @@ def command(arguments: Sequence[str]) -> None:
 
 def _all_intact(path: Path) -> bool | None:
     """Whether all at a path is intact; ``None`` where there is nothing."""
-    checkpoints, sets = checkpoints_at(path), _data_sets_at(path)
-    if not checkpoints and not sets:
+    listed = checkpoints_at(path)
+    sets = _data_sets_at(path, listed)
+    intact = {checkpoint: _told(checkpoint) for checkpoint in listed}
+    found = {checkpoint: whole for checkpoint, whole in intact.items() if whole is not None}
+    if not found and not sets:
         return None
-    good = {checkpoint for checkpoint in checkpoints if _told(checkpoint)}
-    for root in dict.fromkeys(checkpoint.parent for checkpoint in checkpoints):
-        newest = max((each for each in good if each.parent == root), default=None)
-        if len(checkpoints) > 1 or newest is None:
+    for root in dict.fromkeys(checkpoint.parent for checkpoint in found):
+        good = (each for each, whole in found.items() if whole and each.parent == root)
+        newest = max(good, default=None)
+        if len(found) > 1 or newest is None:
             say(f"newest intact in {root}: {newest.name if newest else 'none'}")
     sound = [_data_told(each) for each in sets]
-    return len(good) == len(checkpoints) and all(sound)
+    return all(found.values()) and all(sound)
 
 
-def _told(checkpoint: Path) -> bool:
+def _told(checkpoint: Path) -> bool | None:
+    """Whether a checkpoint is intact; ``None`` where a run has dropped it meanwhile."""
     try:
         verify_checkpoint(checkpoint)
-    except FlowPolicyError as error:
-        say(f"damaged  {error}")
+    except (FlowPolicyError, FileNotFoundError) as error:
+        if not os.path.lexists(checkpoint):
+            return None
+        damaged = isinstance(error, DamagedCheckpointError)
+        say(f"damaged  {error}" if damaged else f"unusable {error}")
         return False
     say(f"intact   {checkpoint}")
     return True
 
 
-def _data_sets_at(path: Path) -> list[Path]:
+def _data_sets_at(path: Path, checkpoints: Sequence[Path]) -> list[Path]:
+    """The saved data sets of a path; the files of a run and of a checkpoint are none."""
     if path.is_dir():
-        if checkpoints_at(path):
+        if any(path in (each, each.parent, each.parent.parent) for each in checkpoints):
             return []
         return [each for each in sorted(path.glob("*.safetensors")) if may_be_saved(each)]
     return [path] if path.suffix == ".safetensors" else []

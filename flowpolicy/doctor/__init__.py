@@ -20,6 +20,7 @@ from flowpolicy.doctor.learning import (
     weights_leave_data,
 )
 from flowpolicy.doctor.outcomes import checkpoints_are_whole, policy_beats_its_clone
+from flowpolicy.doctor.outcomes import seeds_are_there as seeds_are_there
 from flowpolicy.doctor.rendering import mujoco_draws
 from flowpolicy.doctor.software import compiler, python_version, torchrl_extension, versions
 from flowpolicy.doctor.surroundings import data_sets, variables
@@ -87,7 +88,7 @@ def examine_run(
         data_root: folder of data sets, where it is not the one of the configuration any more.
 
     Raises:
-        ConfigError: it is no run folder.
+        ConfigError: it is no run folder, or that of several seeds.
 
     Example:
         >>> from flowpolicy.doctor import examine_run

@@ -30,9 +30,14 @@ FAR = 2.0
 """Squared error in variances of the teacher: two independent draws of it are as far from each
 other."""
 
-
 NEAR = 0.05
 """The same where the policy has hardly left its teacher: learned spreads ask for 0.25."""
+
+KEEP_MODES = (
+    "as a result of strong values this can be right; to keep modes, hold the policy closer to the "
+    "clone (smaller spread, larger alpha)"
+)
+"""What to do about an actor that critics have left with one action."""
 
 
 def not_saturated(run: Examined) -> Iterator[Finding]:
@@ -43,7 +48,14 @@ def not_saturated(run: Examined) -> Iterator[Finding]:
     ours = _saturated(_drawn(agent.policy, evaluated.observation(agent.policy)))
     theirs = _saturated(evaluated.action(agent.policy))
     told = f"{ours:.0%} of the policy's action components beyond {EDGE}, {theirs:.0%} of the data's"
-    if ours > theirs + MOST_SATURATED:
+    if ours > theirs + MOST_SATURATED and run.critic is None:
+        yield Finding(
+            "warning",
+            "saturation",
+            f"{told}, which it clones",
+            "check that actions were rescaled to [-1, 1]",
+        )
+    elif ours > theirs + MOST_SATURATED:
         yield Finding(
             "warning",
             "saturation",
@@ -73,8 +85,7 @@ def noise_matters(run: Examined) -> Iterator[Finding]:
                 "warning",
                 "noise",
                 f"{told}: the noise is ignored, one action is left where there were several",
-                "as a result of strong values this can be right; to keep modes, hold the policy "
-                "closer to the clone (smaller spread, larger alpha)",
+                "" if run.critic is None or name == "flow" else KEEP_MODES,
             )
         else:
             yield Finding("ok", "noise", told)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,7 +14,7 @@ from flowpolicy.data import Dataset, load
 from flowpolicy.data.locate import find_file
 from flowpolicy.data.names import DatasetName
 from flowpolicy.doctor.finding import Finding
-from flowpolicy.errors import DataError, FlowPolicyError
+from flowpolicy.errors import ConfigError, DataError, FlowPolicyError
 from flowpolicy.modules.evaluated_batch import EvaluatedBatch
 from flowpolicy.modules.stacked_critics import StackedCritics
 from flowpolicy.run_folder import RunFolder, read_table
@@ -93,15 +91,22 @@ def examine(
         data_root: Folder of data sets in place of the configuration's.
 
     Raises:
-        ConfigError: It is no run folder.
+        ConfigError: It is no run folder, or that of several runs.
     """
-    config = TrainConfig.from_dict(folder.config()).replace(device="cpu", precision="float32")
+    values = folder.config()
+    if "seeds" in values:
+        raise ConfigError(
+            f"{folder.path} is the folder of several seeds; examine each by itself: "
+            f"{', '.join(f'seed_{number}' for number in values['seeds'])}"
+        )
+    config = TrainConfig.from_dict(values).replace(device="cpu", precision="float32")
     if data_root is not None:
         config = config.replace(data_root=str(data_root))
     findings: list[Finding] = []
     metrics: list[dict[str, float]] = []
     try:
-        metrics = [_numbers(row) for row in read_table(folder.metrics)[1]]
+        if folder.metrics.is_file():  # written with its first row
+            metrics = [_numbers(row) for row in read_table(folder.metrics)[1]]
     except FlowPolicyError as error:
         findings.append(Finding("warning", "metrics", str(error)))
     agent = None
@@ -179,8 +184,3 @@ def _numbers(row: dict[str, str]) -> dict[str, float]:
         except ValueError:
             continue  # an empty cell: the column came later, or the loss had a pause
     return numbers
-
-
-def finite(values: Iterable[float]) -> Iterator[float]:
-    """Those that are numbers."""
-    return (value for value in values if math.isfinite(value))

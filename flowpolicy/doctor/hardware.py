@@ -45,10 +45,7 @@ def gpus() -> Iterator[Finding]:
     present = shutil.which("nvidia-smi") is not None
     if torch.cuda.is_available():
         for index in range(torch.cuda.device_count()):
-            free, total = (size / GIGABYTE for size in torch.cuda.mem_get_info(index))
-            name = torch.cuda.get_device_name(index)
-            told = f"{name}, {free:.0f} of {total:.0f} GB free, CUDA {torch.version.cuda}"
-            yield Finding("ok", f"cuda:{index}", told)
+            yield _gpu(index)
     elif torch.version.cuda is None and present:
         yield Finding(
             "warning",
@@ -57,7 +54,8 @@ def gpus() -> Iterator[Finding]:
             "install a build with CUDA; pytorch.org tells the command",
         )
     elif torch.version.cuda is not None and os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
-        yield Finding("note", "cuda", "CUDA_VISIBLE_DEVICES hides every GPU", "unset it")
+        told = "CUDA_VISIBLE_DEVICES hides every GPU that there may be"
+        yield Finding("note", "cuda", told, "unset it to use one")
     elif torch.version.cuda is not None and present:
         yield Finding(
             "warning",
@@ -67,6 +65,21 @@ def gpus() -> Iterator[Finding]:
         )
     else:
         yield Finding("ok", "cuda", "no GPU; everything runs on the CPU")
+
+
+def _gpu(index: int) -> Finding:
+    try:
+        free, total = (size / GIGABYTE for size in torch.cuda.mem_get_info(index))
+        name = torch.cuda.get_device_name(index)
+    except RuntimeError as error:
+        return Finding(
+            "warning",
+            f"cuda:{index}",
+            f"cannot be used now: {str(error).partition(chr(10))[0]}",
+            "nvidia-smi tells who has it; wait, or choose another with --device",
+        )
+    told = f"{name}, {free:.0f} of {total:.0f} GB free, CUDA {torch.version.cuda}"
+    return Finding("ok", f"cuda:{index}", told)
 
 
 def disk(folder: Path) -> Iterator[Finding]:

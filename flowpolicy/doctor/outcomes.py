@@ -1,18 +1,31 @@
-"""What came out: checkpoints that can be read, and a policy better than its clone."""
+"""What came out: all seeds, checkpoints that can be read, and a policy better than its clone."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
-from flowpolicy.checkpoint import verify_checkpoint
+from flowpolicy.checkpoint import DamagedCheckpointError, verify_checkpoint
 from flowpolicy.doctor.examined import EARLY, Examined
 from flowpolicy.doctor.finding import Finding
 from flowpolicy.durable import STAGING_PREFIX
 from flowpolicy.errors import ConfigError, FlowPolicyError
 from flowpolicy.results import read_points
+from flowpolicy.run_folder import RunFolder
 
 ENOUGH = 20
 """Episodes without any success from which the true rate is below a sixth, at 95 %."""
+
+
+def seeds_are_there(folder: RunFolder) -> Iterator[Finding]:
+    """Seeds of a run of several that were not begun."""
+    for number in folder.missing_seeds():
+        yield Finding(
+            "note",
+            f"seed {number}",
+            f"has no folder in {folder.path}: it waits for its turn, or was never begun",
+            "if nothing trains there, start the command again with --resume auto",
+        )
 
 
 def checkpoints_are_whole(run: Examined) -> Iterator[Finding]:
@@ -22,21 +35,26 @@ def checkpoints_are_whole(run: Examined) -> Iterator[Finding]:
     if not steps:
         yield Finding("note", "checkpoints", "there is none yet")
         return
-    damaged = []
+    whole = []
     for step in steps:
+        path = checkpoints.path(step)
         try:
-            verify_checkpoint(checkpoints.path(step))
-        except FlowPolicyError as error:
-            damaged.append(step)
-            newest = step == steps[-1]
+            verify_checkpoint(path)
+        except (FlowPolicyError, FileNotFoundError) as error:
+            if not os.path.lexists(path):
+                continue  # the run has dropped it meanwhile
+            damaged = isinstance(error, DamagedCheckpointError)
             yield Finding(
-                "error" if newest else "warning",
+                "error" if step == steps[-1] else "warning",
                 "checkpoints",
-                str(error),
+                str(error) if damaged else f"cannot be read by this flowpolicy: {error}",
                 "remove it, or copy it anew from where it is whole; loading takes the newest that "
-                "is intact",
+                "is intact"
+                if damaged
+                else "use the flowpolicy that wrote it",
             )
-    whole = [step for step in steps if step not in damaged]
+        else:
+            whole.append(step)
     if whole:
         told = ", ".join(f"{step:,}" for step in whole)
         yield Finding("ok", "checkpoints", f"intact at update {told}")

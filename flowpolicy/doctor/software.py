@@ -7,6 +7,7 @@ import importlib.util
 import os
 import platform
 import shutil
+import sys
 from collections.abc import Iterator
 
 from flowpolicy.doctor.finding import Finding
@@ -102,18 +103,18 @@ def torchrl_extension() -> Iterator[Finding]:
 
 
 def compiler() -> Iterator[Finding]:
-    """The C++ compiler that ``torch.compile`` calls on the CPU."""
-    wanted = os.environ.get("CXX")
-    found = shutil.which(wanted) if wanted else shutil.which("g++") or shutil.which("clang++")
-    if found:
+    """The C++ compiler that ``torch.compile`` calls on the CPU: ``$CXX``, or one by default."""
+    named, default = os.environ.get("CXX"), "clang++" if sys.platform == "darwin" else "g++"
+    wanted = default if named is None else named
+    if found := shutil.which(wanted):
         yield Finding("ok", "compiler", f"{found}; torch.compile can build for the CPU")
         return
+    lacking = f"no {wanted}" if named is None else f"CXX names {wanted!r}, which is not there"
+    other = next((name for name in ("g++", "clang++") if shutil.which(name)), None)
+    install = "install g++, for instance apt-get install g++"
     yield Finding(
-        "warning" if wanted else "note",
+        "note" if named is None else "warning",
         "compiler",
-        f"CXX names {wanted!r}, which is not there"
-        if wanted
-        else "no g++ and no clang++: runs of "
-        "20,000 updates and more are not compiled on the CPU, and slower",
-        "install g++, for instance apt-get install g++",
+        f"{lacking}: runs of 20,000 updates and more are not compiled on the CPU, and slower",
+        f"set CXX={other}, which is here" if other else install,
     )

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Iterator
 
 import torch
 
-from flowpolicy.doctor.examined import Examined, finite
-from flowpolicy.doctor.finding import Finding
+from flowpolicy.doctor.examined import EARLY, Examined
+from flowpolicy.doctor.finding import Finding, Level
+from flowpolicy.losses import TDLoss
 
 OVERSHOOT = 0.1
 """Share of the reach by which a network may miss its end: fitted values scatter about the true
@@ -27,10 +29,17 @@ SAME = 1e-4
 """How little, beside differences between states, actions may differ: one step among ten thousand,
 longer than any episode here."""
 
+ADVICE = {
+    "too high": "hold the policy closer to the data (smaller spread or target_error, larger fixed "
+    "alpha), take aggregation=min, a lower lr or a smaller tau",
+    "too low": "a lower lr or a smaller tau; aggregation=mean, where it is a more pessimistic one",
+}
+"""What to do about values, by the side on which they are wrong."""
+
 
 def values_in_reach(run: Examined) -> Iterator[Finding]:
     """Values beyond what rewards can add up to, and whether they go on."""
-    if run.reach is None:
+    if run.reach is None or run.step < EARLY:
         return
     low, high = run.reach
     reach = high - low
@@ -39,34 +48,33 @@ def values_in_reach(run: Examined) -> Iterator[Finding]:
         highest, lowest = run.column(f"{name}_max"), run.column(f"{name}_min")
         if not lowest or reach <= 0:
             continue
-        beyond = [
-            max(top - high, low - bottom) for top, bottom in zip(highest, lowest, strict=True)
-        ]
-        now = _recently(beyond, 0.9)
-        before = _recently(beyond[: max(len(beyond) // 2, 1)], 0.5)
         top, bottom = _recently(highest, 0.9), _recently(lowest, 0.9)
+        if math.isnan(top) or math.isnan(bottom):
+            continue  # which is told of all metrics
         told = (
             f"between {bottom:.4g} and {top:.4g} at update {run.step:,}; the data's rewards add up "
             f"to something between {low:.4g} and {high:.4g}"
         )
-        if now <= OVERSHOOT * reach:
-            yield Finding("ok", name, told)
-            continue
-        growing = now > GROWS * max(before, 0) + 1e-9
-        yield Finding(
-            "error" if now > RUNAWAY * reach else "warning",
-            name,
-            f"{told}: {'values run away and still grow' if growing else 'they are overestimated'}",
-            "hold the policy closer to the data (smaller spread or target_error, larger fixed "
-            "alpha), take aggregation=min, a lower lr or a smaller tau",
-        )
+        beyond = {"too high": [value - high for value in highest]}
+        if not _penalised(run):
+            beyond["too low"] = [low - value for value in lowest]
+        outside = []
+        for side, by in beyond.items():
+            now, before = _recently(by, 0.9), _recently(by[: max(len(by) // 2, 1)], 0.5)
+            if now <= OVERSHOOT * reach:
+                continue
+            growing = now > GROWS * max(before, 0) + 1e-9
+            level: Level = "error" if now > RUNAWAY * reach else "warning"
+            how = f"they are {side}{' and still run away' if growing else ''}"
+            outside.append(Finding(level, name, f"{told}: {how}", ADVICE[side]))
+        yield from outside or [Finding("ok", name, told)]
 
 
 def rewards_differ(run: Examined) -> Iterator[Finding]:
-    """Data whose rewards are all alike teach no preference."""
-    if run.reach is not None and run.reach[0] == run.reach[1]:
+    """Data whose rewards are all alike teach critics no preference."""
+    if run.critic is not None and run.reach is not None and run.reach[0] == run.reach[1]:
         yield Finding(
-            "warning",
+            "note" if run.config.online_steps else "warning",
             "rewards",
             f"every row of the data promises the same return, {run.reach[0]:.4g}; no action is "
             "better than another",
@@ -109,7 +117,16 @@ def critics_tell_apart(run: Examined) -> Iterator[Finding]:
         yield Finding("ok", "critics", told)
 
 
+def _penalised(run: Examined) -> bool:
+    """Whether the values hold more than rewards: what next actions cost that are not the data's."""
+    losses = () if run.agent is None else run.agent.loss.losses
+    return any(isinstance(loss, TDLoss) and loss.penalty is not None for loss in losses)
+
+
 def _recently(values: list[float], share: float) -> float:
-    """The median of the values after ``share`` of them."""
-    late = list(finite(values[int(share * len(values)) :])) or list(finite(values))
-    return statistics.median(late) if late else float("inf")
+    """The median of the numbers after ``share`` of all values, or of all; NaN where none is one."""
+    late, numbers = (
+        [value for value in some if not math.isnan(value)]
+        for some in (values[int(share * len(values)) :], values)
+    )
+    return statistics.median(late or numbers or [math.nan])

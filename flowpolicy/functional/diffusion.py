@@ -40,10 +40,12 @@ def posterior_mean(
     sigma: float,
     beta: float,
 ) -> Tensor:
-    r"""Where a noisy action was one step closer to the data, on average.
+    r"""Where a noisy action of a variance-preserving diffusion was one step closer to the data.
 
     .. math::
         \frac{\alpha_{n-1}\,\beta_n\,\hat x_1 + \sqrt{1 - \beta_n}\,\sigma_{n-1}^2\,x_n}{\sigma_n^2}
+
+    On average, given the clean action.
 
     Args:
         x_t: ``[*B, A]``.

@@ -23,7 +23,7 @@ def lean_adjoint(velocity: Velocity, path: Tensor, end: Tensor) -> Tensor:
     as in the authors' code. It carries no gradient.
 
     Args:
-        velocity: of the base flow.
+        velocity: of the base flow, trained on ``LinearPath``.
         path: ``[T + 1, *B, A]``.
         end: the gradient of the cost of the path's end, ``[*B, A]``: minus that of a reward.
 

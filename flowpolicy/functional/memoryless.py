@@ -37,7 +37,7 @@ def memoryless_noise_scale(time: Time, h: float) -> Time:
 
 
 def memoryless_step(x: Tensor, velocity: Tensor, noise: Tensor, time: float, h: float) -> Tensor:
-    r"""One Euler-Maruyama step of the stochastic equation that has the flow's marginals.
+    r"""One Euler-Maruyama step of the equation with the marginals of a flow on ``LinearPath``.
 
     .. math::
         x_{i+1} = x_i + h\,\Big(2 v(x_i, t_i) - \frac{x_i}{t_i + h}\Big)
@@ -76,7 +76,7 @@ def memoryless_path(velocity: Velocity, noise: Tensor, end: Velocity | None = No
     differential equation, so that no noise remains in the action.
 
     Args:
-        velocity: of the flow.
+        velocity: of the flow, trained on ``LinearPath``.
         noise: the start and the ``T - 1`` steps' noises, ``[*B, T, A]``.
         end: the flow of the last step, e.g. the behaviour's; ``velocity`` where ``None``.
 

@@ -7,11 +7,10 @@ from collections.abc import Iterator, Mapping
 from tensordict import NestedKey
 from torch import nn
 
-from flowpolicy.errors import ConfigError
 from flowpolicy.losses.base import Loss, Reduction
 from flowpolicy.modules.actor import Actor
 from flowpolicy.modules.learned_coefficient import LearnedCoefficient
-from flowpolicy.modules.parts import require_actor
+from flowpolicy.modules.parts import require_actor, require_trained
 from flowpolicy.paths.draws import Draw
 
 
@@ -28,7 +27,8 @@ class ActorLoss(Loss):
         reduction: over the batch.
 
     Raises:
-        ConfigError: what is no actor, a negative coefficient, or an unknown reduction.
+        ConfigError: what is no actor or cannot be trained, a negative coefficient, or an unknown
+            reduction.
     """
 
     role = "actor"
@@ -43,12 +43,8 @@ class ActorLoss(Loss):
     ) -> None:
         super().__init__(name, coefficient=coefficient, reduction=reduction)
         require_actor(type(self).__name__, "actor", actor)
+        require_trained(type(self).__name__, "actor", actor.trained)
         self.actor_network = actor.trained
-        if not any(parameter.requires_grad for parameter in self.actor_network.parameters()):
-            raise ConfigError(
-                f"{type(self).__name__}: no parameter of {actor.name} requires gradient, so "
-                "nothing would be trained. Pass the actor itself, not its TargetNetwork."
-            )
         self._actor = (actor,)  # in a tuple: asked, not registered as a submodule
 
     @property

@@ -13,13 +13,14 @@ from torch import Tensor, nn
 from torchrl.envs.utils import ExplorationType
 from torchrl.objectives import LossModule
 
-from flowpolicy.errors import ConfigError, require_not_negative
+from flowpolicy.errors import ConfigError, ShapeError, require_not_negative
 from flowpolicy.modules.drawing import with_draws
 from flowpolicy.modules.evaluated_batch import EvaluatedBatch
 from flowpolicy.modules.extra_tensors import ExtraTensors
 from flowpolicy.modules.frozen import frozen, is_frozen, unfrozen
 from flowpolicy.modules.keys import BatchKeys
 from flowpolicy.modules.learned_coefficient import LearnedCoefficient
+from flowpolicy.modules.parts import checked
 from flowpolicy.modules.target_network import TargetNetwork
 from flowpolicy.paths.draws import Draw
 from flowpolicy.ranks import count, is_spread, mean_over_ranks
@@ -54,12 +55,14 @@ class Loss(ExtraTensors, LossModule):
             the buffer is then a factor of 1 beside it.
         reduction: ``"mean"``, ``"sum"`` or ``"none"`` over the batch. The reduction leaves
             out rows that a validity mask of TorchRL's samplers marks, and counts priority weights;
-            metrics are of all rows, valid or not, and a scale over the batch refuses padded ones.
+            metrics are of all rows, valid or not, save the variance of a ``SpreadLoss``, and a
+            scale over the batch refuses padded ones.
 
     Raises:
-        ConfigError: a negative or non-finite coefficient, or an unknown reduction.
-        MissingKeyError, ShapeError: a batch that lacks an entry or holds one of another shape (in
-            use).
+        ConfigError: a negative or non-finite coefficient, an unknown reduction, or a name that
+            begins with ``loss``.
+        MissingKeyError, ShapeError: a batch that lacks an entry or holds one of another shape, or
+            a part of one's own that gives another shape (in use).
     """
 
     role: str
@@ -95,6 +98,11 @@ class Loss(ExtraTensors, LossModule):
             raise ConfigError(
                 f"{type(self).__name__}: reduction must be 'mean', 'sum' or 'none', got "
                 f"{reduction!r}."
+            )
+        if name.startswith("loss"):
+            raise ConfigError(
+                f"{type(self).__name__}: name must not begin with 'loss', got {name!r}: what does "
+                f"is summed as a loss, and {name}_... are metrics. Drop that part of it."
             )
         self.name = name
         self.reduction = reduction
@@ -139,11 +147,20 @@ class Loss(ExtraTensors, LossModule):
     def per_sample(self, evaluated: EvaluatedBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss of each sample ``[*B, 1]``, and the ``metrics`` that fell off on the way."""
 
+    def per_sample_once(self, evaluated: EvaluatedBatch) -> tuple[Tensor, dict[str, Tensor]]:
+        """``per_sample``, computed once for all who ask, refused where it is not ``[*B, 1]``."""
+
+        def compute() -> tuple[Tensor, dict[str, Tensor]]:
+            per_sample, metrics = self.per_sample(evaluated)
+            return checked(self, "per_sample", per_sample, (*evaluated.batch_shape, 1)), metrics
+
+        return evaluated.once(self, compute)
+
     def evaluate(self, evaluated: EvaluatedBatch) -> dict[str, Tensor]:
         """``loss_<name>`` and the metrics, from a batch that other losses share."""
         self._refuse_padding(evaluated.batch)
         evaluated = evaluated.using(self.tensor_keys)
-        per_sample, metrics = self.per_sample(evaluated)
+        per_sample, metrics = self.per_sample_once(evaluated)
         if self.of_data_action:
             per_sample = self._without_invalid(evaluated, per_sample)
         if self.learned_coefficient is not None:
@@ -189,8 +206,16 @@ class Loss(ExtraTensors, LossModule):
         # Not _maybe_get_priority_weight: it cannot look for a nested key.
         if self.use_prioritized_weights not in (True, "auto"):
             return None
-        weights: Tensor | None = evaluated.batch.get(self.tensor_keys.priority_weight, None)
-        return None if weights is None else weights.reshape(per_sample.shape)
+        key = self.tensor_keys.priority_weight
+        weights: Tensor | None = evaluated.batch.get(key, None)
+        if weights is None:
+            return None
+        if weights.shape not in (per_sample.shape[:-1], per_sample.shape):
+            raise ShapeError(
+                f"{type(self).__name__}: {key!r} must be {list(per_sample.shape[:-1])}, a weight "
+                f"for each row, got {list(weights.shape)}."
+            )
+        return weights.reshape(per_sample.shape)
 
     def _without_invalid(self, evaluated: EvaluatedBatch, per_sample: Tensor) -> Tensor:
         valid = evaluated.valid(type(self).__name__)
@@ -231,7 +256,7 @@ class Loss(ExtraTensors, LossModule):
         return tensors
 
     def reset_parameters_recursive(self) -> None:
-        """Initialise the trained network anew, layer by layer, by TorchRL's convention."""
+        """Initialise the trained network anew, layer by layer, as its constructor did."""
         for module in self.network.modules():
             reset = getattr(module, "reset_parameters", None)
             if callable(reset):

@@ -15,7 +15,14 @@ from flowpolicy.modules.actor import Actor
 from flowpolicy.modules.evaluated_batch import Critic, EvaluatedBatch
 from flowpolicy.modules.frozen import frozen
 from flowpolicy.modules.learned_coefficient import LearnedCoefficient
-from flowpolicy.modules.parts import require_aggregation, require_critic, require_function
+from flowpolicy.modules.parts import (
+    require_aggregation,
+    require_critic,
+    require_differentiable,
+    require_function,
+    scale_of,
+    values_of,
+)
 
 
 @final
@@ -42,8 +49,8 @@ class DPGLoss(ActorLoss):
         name: reported as ``loss_<name>``.
 
     Raises:
-        ConfigError: parts of the wrong kind or of different sizes, a negative coefficient, or an
-            unknown reduction.
+        ConfigError: parts of the wrong kind or of different sizes, critics that are not
+            differentiable in the action, a negative coefficient, or an unknown reduction.
         MissingKeyError, ShapeError: a batch that does not fit (in use).
 
     Example:
@@ -84,6 +91,10 @@ class DPGLoss(ActorLoss):
         self.critic = frozen(critic)
         self.scale = scale
         self.aggregation = aggregation
+        require_differentiable("DPGLoss", "critic", critic, self._values)
+
+    def _values(self, observation: Tensor, action: Tensor) -> Tensor:
+        return self.aggregation(values_of(self.critic, observation, action))
 
     @property
     def has_batch_statistic(self) -> bool:
@@ -93,5 +104,5 @@ class DPGLoss(ActorLoss):
     def per_sample(self, evaluated: EvaluatedBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """Minus the scaled value, ``[*B, 1]``."""
         value = self.aggregation(evaluated.policy_values(self.critic, self.actor))
-        scale = self.scale(value)
+        scale = scale_of("DPGLoss", self.scale, value)
         return -scale * value, {"value": value.mean(), "scale": scale}

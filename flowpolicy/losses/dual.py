@@ -75,7 +75,7 @@ class DualLoss(CoefficientLoss):
 
     def per_sample(self, evaluated: EvaluatedBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """``[*B, 1]``."""
-        value, _ = self.constrained.per_sample(evaluated)
+        value, _ = self.constrained.per_sample_once(evaluated)
         loss = self.held(dual(self.learned(), value, self.limit), value.detach() > self.limit)
         return loss, {"slack": self.limit - value.mean()}
 

@@ -15,6 +15,7 @@ from flowpolicy.modules.frozen import frozen
 from flowpolicy.modules.parts import (
     require_aggregation,
     require_critic,
+    require_trained,
     require_value,
 )
 from flowpolicy.modules.value_network import ValueNetwork
@@ -82,6 +83,7 @@ class ExpectileLoss(Loss):
         if not 0 < expectile < 1:
             raise ConfigError(f"ExpectileLoss: expectile must be in (0, 1), got {expectile!r}.")
         require_value("ExpectileLoss", "value", value)
+        require_trained("ExpectileLoss", "value", value)
         require_critic("ExpectileLoss", "target", target)
         require_sizes_match("ExpectileLoss", value=value, target=target)
         require_aggregation("ExpectileLoss", aggregation, target)

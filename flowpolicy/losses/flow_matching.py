@@ -13,7 +13,14 @@ from flowpolicy.losses.base import Reduction
 from flowpolicy.losses.weighted_loss import WeightedLoss
 from flowpolicy.modules.drawing import noise_and_time
 from flowpolicy.modules.evaluated_batch import EvaluatedBatch
-from flowpolicy.modules.parts import require_field
+from flowpolicy.modules.learned_coefficient import LearnedCoefficient
+from flowpolicy.modules.parts import (
+    checked,
+    require_field,
+    require_path,
+    require_time,
+    require_trained,
+)
 from flowpolicy.modules.velocity_field import VelocityField
 from flowpolicy.paths.draws import Draw, Law
 from flowpolicy.paths.linear import LinearPath
@@ -40,12 +47,12 @@ class FlowMatchingLoss(WeightedLoss):
         path: from noise to data.
         weight: ``g``, how much each data action counts; all alike where ``None``.
         time: the law of ``t``.
-        coefficient: ``c``.
+        coefficient: ``c``. Learned by a ``DualLoss`` where it is a ``LearnedCoefficient``.
         reduction: over the batch.
         name: reported as ``loss_<name>``.
 
     Raises:
-        ConfigError: a negative coefficient or an unknown reduction.
+        ConfigError: parts of the wrong kind, a negative coefficient, or an unknown reduction.
         MissingKeyError, ShapeError: a batch that does not fit (in use).
 
     Example:
@@ -74,15 +81,18 @@ class FlowMatchingLoss(WeightedLoss):
         *,
         weight: Weight | None = None,
         time: Law | None = None,
-        coefficient: float = 1.0,
+        coefficient: float | LearnedCoefficient = 1.0,
         reduction: Reduction = "mean",
         name: str = "flow",
     ) -> None:
         super().__init__(name, weight=weight, coefficient=coefficient, reduction=reduction)
         require_field("FlowMatchingLoss", "field", field)
+        require_trained("FlowMatchingLoss", "field", field)
         self.field = field
         self.path = LinearPath() if path is None else path
         self.time = UniformTime() if time is None else time
+        require_path("FlowMatchingLoss", self.path)
+        require_time("FlowMatchingLoss", self.time)
 
     @property
     def network(self) -> nn.Module:
@@ -101,4 +111,5 @@ class FlowMatchingLoss(WeightedLoss):
         x_t, velocity = evaluated.path_sample(self.field, self.path)
         time = evaluated.time(self.field)
         found = self.field.velocity(evaluated.observation(self.field), x_t, time)
+        checked(self.field, "velocity", found, velocity.shape)
         return self.weighted(squared_error(found, velocity), evaluated)

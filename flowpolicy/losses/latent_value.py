@@ -20,6 +20,8 @@ from flowpolicy.modules.parts import (
     require_critic,
     require_noise_like_action,
     require_same_size,
+    require_trained,
+    values_of,
 )
 from flowpolicy.paths.draws import Draw
 
@@ -81,6 +83,7 @@ class LatentValueLoss(Loss):
     ) -> None:
         super().__init__(name, coefficient=coefficient, reduction=reduction)
         require_critic("LatentValueLoss", "latent_critic", latent_critic)
+        require_trained("LatentValueLoss", "latent_critic", latent_critic)
         require_critic("LatentValueLoss", "critic", critic)
         require_actor("LatentValueLoss", "flow", flow)
         require_sizes_match(
@@ -110,5 +113,6 @@ class LatentValueLoss(Loss):
         """The squared error averaged over the ensemble, ``[*B, 1]``."""
         target = evaluated.reference_values(self.critic, self.flow)
         noise = evaluated.noise(self.tensor_keys.noise, self.flow)
-        values = self.latent_critic.values(evaluated.observation(self.latent_critic), noise)
+        observation = evaluated.observation(self.latent_critic)
+        values = values_of(self.latent_critic, observation, noise)
         return td_error(values, target), {"mean": values.detach().mean()}

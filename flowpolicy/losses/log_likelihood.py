@@ -6,11 +6,12 @@ from typing import ClassVar, final
 
 from torch import Tensor, nn
 
-from flowpolicy.errors import require_instance
+from flowpolicy.errors import require_dtype, require_instance
 from flowpolicy.losses.base import Reduction
 from flowpolicy.losses.weighted_loss import WeightedLoss
 from flowpolicy.modules.density_actor import DensityActor
 from flowpolicy.modules.evaluated_batch import EvaluatedBatch
+from flowpolicy.modules.parts import require_trained
 from flowpolicy.weights.weight import Weight
 
 
@@ -64,6 +65,7 @@ class LogLikelihoodLoss(WeightedLoss):
         super().__init__(name, weight=weight, coefficient=coefficient, reduction=reduction)
         hint = "Pass a GaussianActor or TanhGaussianActor."
         require_instance("LogLikelihoodLoss", "actor", actor, DensityActor, hint)
+        require_trained("LogLikelihoodLoss", "actor", actor)
         self.actor_network = actor
 
     @property
@@ -73,7 +75,9 @@ class LogLikelihoodLoss(WeightedLoss):
 
     def per_sample(self, evaluated: EvaluatedBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """Minus the weighted log-probability, ``[*B, 1]``."""
-        action = evaluated.action(self.actor_network)
+        actor = self.actor_network
+        action = evaluated.action(actor)
+        require_dtype(actor.name, "action", action, evaluated.observation(actor))
         log_prob = evaluated.distribution(self.actor_network).log_prob(action)
         loss, metrics = self.weighted(-log_prob, evaluated)
         return loss, {"mean": log_prob.mean(), **metrics}

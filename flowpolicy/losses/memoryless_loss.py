@@ -18,6 +18,8 @@ from flowpolicy.modules.parts import (
     require_critic,
     require_differentiable,
     require_field,
+    require_trained,
+    values_of,
 )
 from flowpolicy.modules.target_network import TargetNetwork
 from flowpolicy.modules.velocity_field import VelocityField
@@ -31,11 +33,13 @@ class MemorylessLoss(Loss):
     .. math:: \pi_\theta(a \mid s) \propto \pi_\beta(a \mid s)\,\exp\big(Q(s, a) / \eta\big)
 
     is what its implementations aim at, with the temperature ``eta``. The paths are those of the
-    trained field, their last step that of the base. Trains the field.
+    trained field, their last step that of the base. They are right for a base that was trained on
+    ``LinearPath``. Trains the field.
 
     Args:
         field: the velocity field to train.
-        base: the field that it starts from or stays near, e.g. the target of the cloned one.
+        base: the field that it starts from or stays near, e.g. the target of the cloned one;
+            trained on ``LinearPath``.
         critic: whose values are to be raised.
         temperature: ``eta``, above 0. A buffer, as the coefficient.
         steps: ``T``.
@@ -75,6 +79,7 @@ class MemorylessLoss(Loss):
         owner = type(self).__name__
         require_at_least(owner, "steps", steps, self.least_steps)
         require_field(owner, "field", field)
+        require_trained(owner, "field", field)
         require_field(owner, "base", base)
         require_critic(owner, "critic", critic)
         require_aggregation(owner, aggregation, critic)
@@ -112,7 +117,7 @@ class MemorylessLoss(Loss):
 
     def value(self, observation: Tensor, action: Tensor) -> Tensor:
         """What the critics say, aggregated: ``[*B, O], [*B, A] -> [*B, 1]``."""
-        return self.aggregation(self.critic.values(observation, action))
+        return self.aggregation(values_of(self.critic, observation, action))
 
     def draws(self) -> Mapping[NestedKey, Draw]:
         """The start and the steps' noises of each path."""

@@ -36,7 +36,7 @@ class NoiseMatchingLoss(PredictorLoss):
         name: reported as ``loss_<name>``.
 
     Raises:
-        ConfigError: what predicts no noise, a negative coefficient, or an unknown reduction.
+        ConfigError: parts of the wrong kind, a negative coefficient, or an unknown reduction.
         MissingKeyError, ShapeError: a batch that does not fit (in use).
 
     Example:

@@ -16,10 +16,14 @@ from flowpolicy.modules.evaluated_batch import Critic, EvaluatedBatch
 from flowpolicy.modules.frozen import frozen
 from flowpolicy.modules.noisy_critic_ensemble import NoisyCriticEnsemble
 from flowpolicy.modules.parts import (
+    checked,
     require_critic,
     require_function,
     require_noisy_critic,
+    require_path,
     require_same_size,
+    require_time,
+    require_trained,
 )
 from flowpolicy.paths.draws import Draw, Law
 from flowpolicy.paths.linear import LinearPath
@@ -94,6 +98,7 @@ class NoisyValueLoss(Loss):
     ) -> None:
         super().__init__(name, coefficient=coefficient, reduction=reduction)
         require_noisy_critic("NoisyValueLoss", "critic", critic)
+        require_trained("NoisyValueLoss", "critic", critic)
         require_critic("NoisyValueLoss", "target", target)
         require_sizes_match("NoisyValueLoss", critic=critic, target=target)
         require_same_size("NoisyValueLoss", critic=critic, target=target)
@@ -103,6 +108,8 @@ class NoisyValueLoss(Loss):
         self.error = error
         self.path = LinearPath() if path is None else path
         self.time = UniformTime() if time is None else time
+        require_path("NoisyValueLoss", self.path)
+        require_time("NoisyValueLoss", self.time)
 
     @property
     def network(self) -> nn.Module:
@@ -118,6 +125,7 @@ class NoisyValueLoss(Loss):
         x_t = evaluated.path_sample(self.critic, self.path).x_t
         time = evaluated.time(self.critic)
         values = self.critic.values_at(evaluated.observation(self.critic), x_t, time)
+        checked(self.critic, "values_at", values, (*evaluated.batch_shape, 1), ensemble=True)
         targets = evaluated.data_values(self.target).detach()
         metrics = {"mean": values.detach().mean(), "target": targets.mean()}
         return self.error(values, targets), metrics

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from tensordict import NestedKey
 from torch import nn
 
+from flowpolicy.errors import require_instance
 from flowpolicy.losses.base import Loss, Reduction
 from flowpolicy.modules.drawing import noise_and_time
 from flowpolicy.modules.noise_predictor import NoisePredictor
-from flowpolicy.modules.parts import require_predictor
+from flowpolicy.modules.parts import require_predictor, require_time, require_trained
 from flowpolicy.paths.draws import Draw, Law
 from flowpolicy.paths.schedules import Schedule
 from flowpolicy.paths.times import StepTime
@@ -28,7 +29,7 @@ class PredictorLoss(Loss):
         reduction: over the batch.
 
     Raises:
-        ConfigError: what predicts no noise, a negative coefficient, or an unknown reduction.
+        ConfigError: parts of the wrong kind, a negative coefficient, or an unknown reduction.
     """
 
     role = "predictor"
@@ -45,10 +46,15 @@ class PredictorLoss(Loss):
         reduction: Reduction,
     ) -> None:
         super().__init__(name, coefficient=coefficient, reduction=reduction)
-        require_predictor(type(self).__name__, "predictor", predictor)
+        owner = type(self).__name__
+        require_predictor(owner, "predictor", predictor)
+        require_trained(owner, "predictor", predictor)
+        hint = "Pass one such as fp.CosineSchedule()."
+        require_instance(owner, "schedule", schedule, Schedule, hint)
         self.predictor = predictor
         self.schedule = schedule
         self.time = StepTime(predictor.steps) if time is None else time
+        require_time(owner, self.time)
 
     @property
     def network(self) -> nn.Module:

@@ -97,7 +97,7 @@ class SpreadLoss(CoefficientLoss):
     def per_sample(self, evaluated: EvaluatedBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """``[*B, 1]``."""
         distill = cast("DistillLoss", self.constrained)
-        error, _ = distill.per_sample(evaluated)
+        error, _ = distill.per_sample_once(evaluated)
         cloned = evaluated.policy_action(distill.teacher).detach()
         distance = squared_error(cloned, evaluated.action(distill.teacher))
         variance = self._mean_of_valid(evaluated, distance) / 2

@@ -15,13 +15,13 @@ from flowpolicy.losses.base import Loss
 from flowpolicy.modules.actor import Actor
 from flowpolicy.modules.drawing import Sample, missing_draws, with_entries
 from flowpolicy.modules.evaluated_batch import EvaluatedBatch
-from flowpolicy.modules.keys import BatchKeys
+from flowpolicy.modules.keys import BatchKeys, next_key
 from flowpolicy.modules.target_network import TargetNetwork
 from flowpolicy.paths.draws import Draw
 
 
 class SumLoss(LossModule):
-    r"""Several losses on one batch, no network evaluated twice.
+    r"""Several losses on one batch; what they share is computed once.
 
     .. math:: L = \sum_i L_i
 
@@ -124,10 +124,12 @@ class SumLoss(LossModule):
         for loss in self.losses:
             for key, draw in loss.draws().items():
                 if merged.setdefault(key, draw) != draw:
+                    names = vars(loss.tensor_keys).items()
+                    own = [f"{name}=..." for name, own in names if key in (own, next_key(own))]
                     raise ConfigError(
                         f"SumLoss: the losses draw {key!r} differently: {merged[key]} and, in "
                         f"{loss.name!r}, {draw}. Give one of them another key with "
-                        "loss.set_keys(noise=..., x0=..., time=...)."
+                        f"loss.set_keys({', '.join(own)})."
                     )
         return merged
 

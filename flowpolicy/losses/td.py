@@ -9,7 +9,7 @@ import torch
 from tensordict import NestedKey, TensorDictBase
 from torch import Tensor, nn
 
-from flowpolicy.errors import ConfigError, ShapeError, require_sizes_match
+from flowpolicy.errors import ConfigError, ShapeError, require_instance, require_sizes_match
 from flowpolicy.functional.aggregation import Aggregation, mean_value
 from flowpolicy.functional.temporal_difference import td_error, td_target
 from flowpolicy.losses.base import Loss, Reduction
@@ -25,8 +25,10 @@ from flowpolicy.modules.parts import (
     require_actor,
     require_aggregation,
     require_critic,
-    require_function,
+    require_reduction,
+    require_trained,
     require_value,
+    values_of,
 )
 from flowpolicy.modules.shared_noise import shared_noise
 from flowpolicy.modules.target_network import TargetNetwork
@@ -137,11 +139,7 @@ class TDLoss(Loss):
                 "from target=... and next_actor=..., or leave the penalty out."
             )
         require_critic("TDLoss", "critic", critic)
-        if isinstance(critic, TargetNetwork):
-            raise ConfigError(
-                "TDLoss: critic is a TargetNetwork, which nothing trains. The first argument is "
-                "the online critic, the second its target."
-            )
+        require_trained("TDLoss", "critic", critic)
         if target is not None:
             require_critic("TDLoss", "target", target)
         if next_value is not None:
@@ -153,7 +151,10 @@ class TDLoss(Loss):
         parts |= {name: part for name, part in optional.items() if part is not None}
         require_sizes_match("TDLoss", critic=critic, **parts)
         require_aggregation("TDLoss", aggregation, target)
-        require_function("TDLoss", "combine", combine, "mean_value")
+        require_reduction("TDLoss", "combine", combine, len(next_actors) or 1, critic)
+        if penalty is not None:
+            hint = "Pass fp.NextActionPenalty(coefficient)."
+            require_instance("TDLoss", "penalty", penalty, NextActionPenalty, hint)
         self.critic = critic
         self.target = None if target is None else frozen(target)
         self.next_actors = tuple(frozen(actor) for actor in next_actors)
@@ -193,7 +194,7 @@ class TDLoss(Loss):
             return evaluated.next_state_values(self.next_value)
         actions = torch.stack([evaluated.next_action(actor) for actor in self.next_actors])
         observation = evaluated.next_observation(self.critic).expand(*actions.shape[:-1], -1)
-        values = cast("Critic", self.target).values(observation, actions)
+        values = values_of(cast("Critic", self.target), observation, actions)
         values = self.aggregation(values)
         if self.penalty is not None:
             values = values - self.penalty.of(evaluated, actions)

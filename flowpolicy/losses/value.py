@@ -11,7 +11,7 @@ from flowpolicy.functional.temporal_difference import td_error
 from flowpolicy.losses.base import Loss, Reduction
 from flowpolicy.modules.evaluated_batch import Critic, EvaluatedBatch
 from flowpolicy.modules.frozen import frozen
-from flowpolicy.modules.parts import require_critic, require_value
+from flowpolicy.modules.parts import require_critic, require_trained, require_value
 from flowpolicy.modules.value_network import ValueNetwork
 
 
@@ -69,6 +69,7 @@ class ValueLoss(Loss):
     ) -> None:
         super().__init__(name, coefficient=coefficient, reduction=reduction)
         require_value("ValueLoss", "value", value)
+        require_trained("ValueLoss", "value", value)
         require_critic("ValueLoss", "target", target)
         require_sizes_match("ValueLoss", value=value, target=target)
         self.value = value

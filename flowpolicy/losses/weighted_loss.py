@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from tensordict import NestedKey
 from torch import Tensor
 
-from flowpolicy.errors import ShapeError
+from flowpolicy.errors import ShapeError, require_instance
 from flowpolicy.losses.base import Loss, Reduction
 from flowpolicy.modules.evaluated_batch import EvaluatedBatch
+from flowpolicy.modules.learned_coefficient import LearnedCoefficient
 from flowpolicy.paths.draws import Draw
 from flowpolicy.weights.weight import Weight
 
@@ -27,15 +28,23 @@ class WeightedLoss(Loss):
         reduction: over the batch.
 
     Raises:
-        ConfigError: a negative coefficient, or an unknown reduction.
+        ConfigError: what is no weight, a negative coefficient, or an unknown reduction.
     """
 
     of_data_action = True
 
     def __init__(
-        self, name: str, *, weight: Weight | None, coefficient: float, reduction: Reduction
+        self,
+        name: str,
+        *,
+        weight: Weight | None,
+        coefficient: float | LearnedCoefficient,
+        reduction: Reduction,
     ) -> None:
         super().__init__(name, coefficient=coefficient, reduction=reduction)
+        if weight is not None:
+            hint = "Pass fp.AdvantageWeight, fp.ValueAwareWeight, or derive one from fp.Weight."
+            require_instance(type(self).__name__, "weight", weight, Weight, hint)
         self.weight = weight
         if weight is not None:
             self.out_keys = [*self.out_keys, f"{name}_weight"]

@@ -23,8 +23,13 @@ from flowpolicy.errors import (
 from flowpolicy.modules.keys import entry
 from flowpolicy.paths.draws import Draw, GaussianNoise
 
-_LIKELIEST = (InteractionType.DETERMINISTIC, InteractionType.MODE, InteractionType.MEAN)
-"""Exploration types that ask for no noise."""
+_LIKELIEST = (
+    InteractionType.DETERMINISTIC,
+    InteractionType.MODE,
+    InteractionType.MEAN,
+    InteractionType.MEDIAN,
+)
+"""Exploration types that ask for no noise: a Gaussian's mean and median are its mode."""
 
 
 class Actor(TensorDictModuleBase, ABC):
@@ -35,10 +40,11 @@ class Actor(TensorDictModuleBase, ABC):
     A velocity field with a sampler is an actor; so are a one-step network and best-of-N over
     another actor. An implementation gives ``raw`` only: ``act`` is ``raw`` clipped, and ``act``,
     ``forward`` and ``draw_noise`` are final, so that every caller gets the same action. As a
-    TensorDict module it reads ``observation`` and, where present, ``noise``, and writes ``action``;
-    absent noise is drawn from PyTorch's global generator. Under TorchRL's deterministic exploration
-    type it acts by its ``mode``; flows and what is distilled from them have none but themselves,
-    because sampling is how they are scored.
+    TensorDict module it reads ``observation`` and, where present and the actor is random,
+    ``noise``, and writes ``action``; absent noise is drawn from PyTorch's global generator. Under
+    TorchRL's deterministic exploration type it acts by its ``mode`` in place of drawing: noise that
+    is given counts under every type. Flows and what is distilled from them have no mode but
+    themselves, because sampling is how they are scored.
 
     Args:
         obs_dim: ``O``.
@@ -151,7 +157,8 @@ class Actor(TensorDictModuleBase, ABC):
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
         """Writes ``action``."""
         observation = entry(self.name, tensordict, self.in_keys[0])
-        noise = tensordict.get(self.in_keys[1], None)
+        # One without noise leaves the entry to those that it is for, as the losses do.
+        noise = tensordict.get(self.in_keys[1], None) if self.is_random else None
         actor: Actor = self
         if noise is None:
             actor = self.mode if interaction_type() in _LIKELIEST else self

@@ -7,7 +7,12 @@ from typing import final
 
 from torch import Tensor, nn
 
-from flowpolicy.errors import require_instance
+from flowpolicy.errors import (
+    require_dtype,
+    require_input,
+    require_instance,
+    require_same_batch,
+)
 from flowpolicy.modules.actor import Actor
 from flowpolicy.modules.gaussian import ActionDistribution
 from flowpolicy.modules.stochastic_actor import StochasticActor
@@ -30,12 +35,18 @@ class DensityActor(StochasticActor):
     def sample(self, observation: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """``observation [*B, O], noise [*B, A] -> [*B, A], [*B, 1]``: action, log-probability."""
         self.check_inputs(observation, noise)
-        return self.distribution(observation).sample(noise)
+        distribution = self.distribution(observation)
+        # It refuses an observation of another dtype than the parameters, so this one has theirs.
+        require_dtype(self.name, "noise", noise, observation)
+        return distribution.sample(noise)
 
     @final
     def log_prob(self, observation: Tensor, action: Tensor) -> Tensor:
         """The log-density of an action: ``[*B, O], [*B, A] -> [*B, 1]``."""
-        return self.distribution(observation).log_prob(action)
+        distribution = self.distribution(observation)
+        require_input(self.name, "action", action, self.act_dim, observation)
+        require_same_batch(self.name, "observation", observation, "action", action)
+        return distribution.log_prob(action)
 
     @property
     def mode(self) -> Actor:

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from flowpolicy.errors import require_positive
 from flowpolicy.modules.actor import Actor
-from flowpolicy.modules.mlp import Activation, TanhGELU, exact_linear, like, mlp
+from flowpolicy.modules.exact_linear import ExactLinear
+from flowpolicy.modules.mlp import Activation, TanhGELU, like, mlp
 
 
 @final
@@ -67,7 +68,7 @@ class DeterministicActor(Actor):
             hidden,
             layer_norm=layer_norm,
             activation=activation,
-            head=partial(exact_linear, gain=gain),
+            head=partial(ExactLinear, gain=gain),
         )
 
     def raw(self, observation: Tensor, noise: Tensor) -> Tensor:

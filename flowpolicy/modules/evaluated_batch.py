@@ -9,7 +9,7 @@ import torch
 from tensordict import NestedKey, TensorDictBase
 from torch import Tensor, nn
 
-from flowpolicy.errors import DtypeError, ShapeError, require_last_dim
+from flowpolicy.errors import DtypeError, ShapeError, require_dtype, require_last_dim
 from flowpolicy.modules.actor import Actor
 from flowpolicy.modules.critic_ensemble import CriticEnsemble
 from flowpolicy.modules.density_actor import DensityActor, ModeActor
@@ -18,6 +18,7 @@ from flowpolicy.modules.gaussian import ActionDistribution
 from flowpolicy.modules.keys import BatchKeys, entry, next_key
 from flowpolicy.modules.noise_predictor import NoisePredictor
 from flowpolicy.modules.noisy_critic_ensemble import NoisyCriticEnsemble
+from flowpolicy.modules.parts import checked, values_of
 from flowpolicy.modules.scaled_action_critic import ScaledActionCritic
 from flowpolicy.modules.stochastic_actor import StochasticActor
 from flowpolicy.modules.target_network import TargetNetwork
@@ -37,10 +38,11 @@ class EvaluatedBatch:
 
     Losses and weights ask it for entries of the batch and for what networks make of them. What
     several of them need (the policy's action, the teacher's action, the critics' values of either)
-    is computed for the first who asks, so the order of the losses does not matter. The same network
-    is recognised as the same object: two samplers around one field are two actors. A result carries
-    gradient to the parameters of exactly those networks that are ``live``; whoever wants none
-    detaches it.
+    is computed for the first who asks, so the order of the losses does not matter; only a critic
+    whose value of a policy's action is asked for without gradient first and with it later runs
+    twice. The same network is recognised as the same object: two samplers around one field are two
+    actors. A result carries gradient to the parameters of exactly those networks that are ``live``;
+    whoever wants none detaches it.
 
     Args:
         batch: the TensorDict; it is read, never written.
@@ -154,10 +156,13 @@ class EvaluatedBatch:
                 return self.distribution(actor.actor).mode
             observation, noise = self.observation(actor), self.noise(self.keys.noise, actor)
             if not isinstance(actor, StochasticActor):
-                return actor.raw(observation, noise)
+                raw = actor.raw(observation, noise)
+                return checked(actor, "raw", raw, (*self.batch_shape, actor.act_dim))
             if isinstance(actor, DensityActor):
                 actor.check_inputs(observation, noise)
-                action, log_prob = self.distribution(actor).sample(noise)
+                distribution = self.distribution(actor)
+                require_dtype(actor.name, "noise", noise, observation)
+                action, log_prob = distribution.sample(noise)
             else:
                 action, log_prob = actor.sample(observation, noise)
             self._results[self._key("log_prob", actor, actor)] = log_prob
@@ -193,7 +198,7 @@ class EvaluatedBatch:
         view, actor = frozen(critic), unfrozen(actor)
 
         def compute() -> Tensor:
-            return view.values(self.observation(critic), self.policy_action(actor))
+            return values_of(view, self.observation(critic), self.policy_action(actor))
 
         live = self._is_live(actor)
         return self._once("policy_values", unfrozen(critic), actor, compute, live=live)
@@ -206,7 +211,7 @@ class EvaluatedBatch:
             return cast("Tensor", known).detach()
 
         def compute() -> Tensor:
-            return critic.values(self.observation(critic), self.policy_action(actor).detach())
+            return values_of(critic, self.observation(critic), self.policy_action(actor).detach())
 
         return self._once("reference_values", critic, actor, compute, live=False)
 
@@ -215,7 +220,7 @@ class EvaluatedBatch:
         critic = unfrozen(critic)
 
         def compute() -> Tensor:
-            return critic.values(self.observation(critic), self.action(critic))
+            return values_of(critic, self.observation(critic), self.action(critic))
 
         return self._once("data_values", critic, critic, compute, live=self._is_live(critic))
 
@@ -224,7 +229,8 @@ class EvaluatedBatch:
         value = unfrozen(value)
 
         def compute() -> Tensor:
-            return value.values(self.observation(value))
+            values = value.values(self.observation(value))
+            return checked(value, "values", values, (*self.batch_shape, 1))
 
         return self._once("state_values", value, value, compute, live=self._is_live(value))
 
@@ -233,7 +239,8 @@ class EvaluatedBatch:
         value = unfrozen(value)
 
         def compute() -> Tensor:
-            return value.values(self.next_observation(value))
+            values = value.values(self.next_observation(value))
+            return checked(value, "values", values, (*self.batch_shape, 1))
 
         return self._once("next_state_values", value, value, compute, live=False)
 
@@ -259,12 +266,21 @@ class EvaluatedBatch:
 
         def compute() -> Tensor:
             x_t = self.noisy_action(predictor, schedule)
-            return predictor.predict(self.observation(predictor), x_t, self.time(predictor))
+            found = predictor.predict(self.observation(predictor), x_t, self.time(predictor))
+            return checked(predictor, "predict", found, x_t.shape)
 
         what = f"noise_prediction at {self.keys.x0} and {self.keys.time}"
         return self._once(what, predictor, schedule, compute, live=self._is_live(predictor))
 
     # -- at most once --------------------------------------------------------------------------
+
+    def once(self, asker: object, compute: Callable[[], T]) -> T:
+        """What ``compute`` gives, kept for whoever asks for the same object again."""
+        key = ("of", id(asker))
+        if key not in self._results:
+            self._asked.append(asker)
+            self._results[key] = compute()
+        return cast("T", self._results[key])
 
     def _is_live(self, module: nn.Module) -> bool:
         return id(module.trained if isinstance(module, Actor) else module) in self._live

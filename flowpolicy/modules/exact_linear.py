@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from flowpolicy.modules.stacked import StackedLinear
+from flowpolicy.modules.xavier_linear import XavierLinear
 
 
-class ExactLinear(nn.Linear):
+class ExactLinear(XavierLinear):
     """A linear layer whose result has all digits of its weights' dtype, also under autocast."""
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name

@@ -42,7 +42,11 @@ class FourierFeatures(nn.Module):
         self.dim = dim
         self.std = require_positive("FourierFeatures", "std", std)
         self.weight = nn.Parameter(torch.empty(dim // 2, 1))
-        nn.init.normal_(self.weight, std=std)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draws new frequencies."""
+        nn.init.normal_(self.weight, std=self.std)
 
     def forward(self, n: Tensor) -> Tensor:
         """``[*B, 1] -> [*B, D]``."""

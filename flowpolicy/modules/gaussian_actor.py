@@ -34,8 +34,8 @@ class GaussianActor(DensityActor):
         activation: makes an activation.
 
     Raises:
-        ConfigError: an empty range, a gain that is not above 0, or a size that is no whole number
-            of at least 1.
+        ConfigError: no range or an empty one, a gain that is not above 0, or a size that is no
+            whole number of at least 1.
         ShapeError: an input of another size (in use).
         DtypeError: an input of another dtype than the parameters (in use).
 
@@ -96,8 +96,8 @@ class TanhGaussianActor(DensityActor):
         activation: makes an activation.
 
     Raises:
-        ConfigError: an empty range, a gain that is not above 0, or a size that is no whole number
-            of at least 1.
+        ConfigError: no range or an empty one, a gain that is not above 0, or a size that is no
+            whole number of at least 1.
         ShapeError: an input of another size (in use).
         DtypeError: an input of another dtype than the parameters (in use).
 

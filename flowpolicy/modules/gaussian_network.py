@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from flowpolicy.errors import ConfigError, require_positive
-from flowpolicy.modules.mlp import Activation, TanhGELU, exact_linear, hidden_layers
+from flowpolicy.modules.exact_linear import ExactLinear
+from flowpolicy.modules.mlp import Activation, TanhGELU, hidden_layers
 
 LogStdRange = tuple[float, float]
 
@@ -33,7 +34,7 @@ class GaussianNetwork(nn.Module):
         activation: makes an activation.
 
     Raises:
-        ConfigError: an empty range, a gain that is not above 0, or an impossible size.
+        ConfigError: no range or an empty one, a gain that is not above 0, or an impossible size.
 
     Example:
         >>> import torch
@@ -56,12 +57,12 @@ class GaussianNetwork(nn.Module):
         activation: Activation = TanhGELU,
     ) -> None:
         super().__init__()
-        if log_std_range is not None and not log_std_range[0] < log_std_range[1]:
+        if log_std_range is not None and not _is_range(log_std_range):
             raise ConfigError(
                 f"{owner}: log_std_range must be (low, high) with low < high, got "
                 f"{log_std_range!r}. For a constant standard deviation of 1 pass None."
             )
-        head = partial(exact_linear, gain=require_positive(owner, "head_gain", head_gain))
+        head = partial(ExactLinear, gain=require_positive(owner, "head_gain", head_gain))
         self.log_std_range = log_std_range
         self.trunk, width = hidden_layers(
             owner, obs_dim, hidden, layer_norm=layer_norm, activation=activation
@@ -76,3 +77,7 @@ class GaussianNetwork(nn.Module):
         if self.log_std is None or self.log_std_range is None:
             return mean, torch.zeros_like(mean)
         return mean, self.log_std(features).clamp(*self.log_std_range)
+
+
+def _is_range(value: object) -> bool:
+    return isinstance(value, tuple | list) and len(value) == 2 and value[0] < value[1]

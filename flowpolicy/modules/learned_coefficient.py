@@ -36,7 +36,15 @@ class LearnedCoefficient(nn.Module):
     def __init__(self, initial: float = 1.0) -> None:
         super().__init__()
         require_positive("LearnedCoefficient", "initial", initial)
-        self.log_value = nn.Parameter(torch.tensor(float(initial)).log())
+        # A tensor, because agents that differ in those alone still go into one AgentStack.
+        self.initial = torch.tensor(float(initial), dtype=torch.float64, device="cpu")
+        self.log_value = nn.Parameter(torch.empty(()))
+        self.reset_parameters()
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Back to the initial value."""
+        self.log_value.copy_(self.initial).log_()
 
     def forward(self) -> Tensor:
         """``c``, ``[]``."""

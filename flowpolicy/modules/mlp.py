@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import cast
 
 from torch import Tensor, nn
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 from flowpolicy.errors import require_at_least, require_hidden
 from flowpolicy.functional.tanh_gelu import tanh_gelu
 from flowpolicy.modules.exact_linear import ExactLinear
+from flowpolicy.modules.xavier_linear import XavierLinear
 
 Activation = Callable[[], nn.Module]
 Linear = Callable[[int, int], nn.Module]
@@ -23,20 +23,6 @@ class TanhGELU(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Of any shape."""
         return tanh_gelu(x)
-
-
-def xavier_linear(
-    in_features: int, out_features: int, gain: float = 1.0, kind: type[nn.Linear] = nn.Linear
-) -> nn.Linear:
-    """A linear layer with Xavier-uniform weights, times ``gain``, and zero biases."""
-    layer = kind(in_features, out_features)
-    nn.init.xavier_uniform_(layer.weight, gain)
-    nn.init.zeros_(layer.bias)
-    return layer
-
-
-exact_linear = partial(xavier_linear, kind=ExactLinear)
-"""The same for the first and the last layer of a network."""
 
 
 class LayerNorm1e6(nn.LayerNorm):
@@ -62,8 +48,8 @@ def hidden_layers(
     *,
     layer_norm: bool,
     activation: Activation = TanhGELU,
-    linear: Linear = xavier_linear,
-    outer: Linear = exact_linear,
+    linear: Linear = XavierLinear,
+    outer: Linear = ExactLinear,
     norm: Callable[[int], nn.Module] = LayerNorm1e6,
 ) -> tuple[nn.Sequential, int]:
     """Linear, activation, LayerNorm where asked, for each hidden size; and the width at the end.
@@ -96,8 +82,8 @@ def mlp(
     *,
     layer_norm: bool,
     activation: Activation = TanhGELU,
-    linear: Linear = xavier_linear,
-    outer: Linear = exact_linear,
+    linear: Linear = XavierLinear,
+    outer: Linear = ExactLinear,
     norm: Callable[[int], nn.Module] = LayerNorm1e6,
     head: Linear | None = None,
 ) -> nn.Sequential:

@@ -20,7 +20,8 @@ from flowpolicy.errors import (
 )
 from flowpolicy.modules.fourier_features import FourierFeatures
 from flowpolicy.modules.keys import entry
-from flowpolicy.modules.mlp import Activation, like, mlp, xavier_linear
+from flowpolicy.modules.mlp import Activation, like, mlp
+from flowpolicy.modules.xavier_linear import XavierLinear
 
 
 @final
@@ -89,7 +90,7 @@ class NoisePredictor(TensorDictModuleBase):
                 hidden[:-1],
                 layer_norm=False,
                 activation=activation,
-                head=xavier_linear,
+                head=XavierLinear,
             ),
         )
         self.net = mlp(

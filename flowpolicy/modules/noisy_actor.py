@@ -6,7 +6,12 @@ from typing import final
 
 from torch import Tensor, nn
 
-from flowpolicy.errors import ConfigError, require_positive
+from flowpolicy.errors import (
+    ConfigError,
+    require_dtype,
+    require_not_negative,
+    require_positive,
+)
 from flowpolicy.modules.actor import Actor
 from flowpolicy.modules.parts import require_actor
 
@@ -22,11 +27,12 @@ class NoisyActor(Actor):
 
     Args:
         actor: a deterministic actor, or its target.
-        std: the noise's standard deviation before clipping.
+        std: the noise's standard deviation before clipping; 0 draws none.
         clip: the largest noise in each dimension.
 
     Raises:
-        ConfigError: an actor that is random already, or a ``std`` or ``clip`` that is not above 0.
+        ConfigError: an actor that is random already, a negative ``std``, or a ``clip`` that is not
+            above 0.
 
     Example:
         >>> import torch
@@ -47,9 +53,10 @@ class NoisyActor(Actor):
                 f"NoisyActor: {type(actor).__name__} draws noise of its own already; pass an actor "
                 "without any, such as a DeterministicActor or the mode of this one, actor.mode."
             )
-        super().__init__(actor.obs_dim, actor.act_dim)
+        require_not_negative("NoisyActor", "std", std)
+        super().__init__(actor.obs_dim, actor.act_dim, None if std else actor.noise_shape)
         self.actor = actor
-        self.std = require_positive("NoisyActor", "std", std)
+        self.std = std
         self.clip = require_positive("NoisyActor", "clip", clip)
 
     @property
@@ -66,4 +73,7 @@ class NoisyActor(Actor):
         """``observation [*B, O], noise [*B, A] -> [*B, A]``, not clipped."""
         self.check_inputs(observation, noise)
         action = self.actor.act(observation, self.actor.no_noise(observation))
+        if not self.is_random:
+            return action
+        require_dtype(self.name, "noise", noise, action)
         return action + (self.std * noise).clamp(-self.clip, self.clip)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from flowpolicy.errors import ConfigError, require_at_least
-from flowpolicy.functional.aggregation import Pessimistic
+from flowpolicy.errors import ConfigError, ShapeError, require_at_least, require_instance
+from flowpolicy.functional.aggregation import Aggregation, Pessimistic
+from flowpolicy.functional.scale import Scale
 from flowpolicy.modules.actor import Actor
-from flowpolicy.modules.frozen import unfrozen
+from flowpolicy.modules.frozen import is_frozen, unfrozen
 from flowpolicy.modules.target_network import TargetNetwork
+from flowpolicy.paths.draws import Law
+from flowpolicy.paths.path import Path
 
 if TYPE_CHECKING:
     from flowpolicy.modules.evaluated_batch import Critic
@@ -20,11 +23,26 @@ if TYPE_CHECKING:
 
 def require_actor(owner: str, name: str, value: object) -> None:
     """Refuse what maps no (observation, noise) to an action."""
-    part = unfrozen(value)
-    if not isinstance(part.network if isinstance(part, TargetNetwork) else part, Actor):
+    if not isinstance(_asked(value), Actor):
         raise ConfigError(
             f"{owner}: {name} must be an Actor, got {_kind(value)}. Put a sampler around a "
             "velocity field, EulerSampler(field); derive a network of your own from fp.Actor."
+        )
+
+
+def require_trained(owner: str, name: str, network: object) -> None:
+    """Refuse what no optimizer would move, such as a target network in place of the online one."""
+    moves = (
+        isinstance(network, nn.Module)  # a frozen view is none
+        and not isinstance(network, TargetNetwork)
+        and any(parameter.requires_grad for parameter in network.parameters())
+    )
+    if not moves:
+        view = "a frozen " if is_frozen(network) else ""
+        raise ConfigError(
+            f"{owner}: no parameter of {name} ({view}{_kind(network)}) requires gradient, so "
+            "nothing would be trained. Pass the network itself, not its TargetNetwork or a frozen "
+            "view of it."
         )
 
 
@@ -87,7 +105,9 @@ def require_differentiable(
     owner: str, name: str, critic: Critic, values: Callable[[Tensor, Tensor], Tensor]
 ) -> None:
     """Refuse critics whose value, by ``(observation, action) -> [*B, 1]``, hides the action."""
-    parameter = next(critic.parameters(), torch.empty(0))
+    if torch.is_inference_mode_enabled():  # everything built within hides it, and is not to learn
+        return
+    parameter = _parameter(critic)
     observation, action = (
         parameter.new_zeros(1, critic.obs_dim),
         parameter.new_zeros(1, critic.act_dim),
@@ -119,14 +139,30 @@ def require_value(owner: str, name: str, value: object) -> None:
         )
 
 
-def require_aggregation(owner: str, value: object, critic: object) -> None:
-    """Refuse what is no function, and pessimism over a single critic."""
+def require_aggregation(owner: str, value: Aggregation, critic: object) -> None:
+    """Refuse what makes no value of those of the critics, and pessimism over a single one."""
     require_function(owner, "aggregation", value, "mean_value")
     size = getattr(unfrozen(critic), "size", None)
     if isinstance(value, Pessimistic) and value.rho > 0 and size == 1:
         raise ConfigError(
             f"{owner}: aggregation=Pessimistic({value.rho:g}) needs several critics to differ, but "
             "the ensemble has size 1. Build CriticEnsemble(..., size=10), or use mean_value."
+        )
+    if critic is not None:
+        require_reduction(owner, "aggregation", value, size or 2, critic)
+
+
+def require_reduction(owner: str, name: str, value: Aggregation, many: int, critic: object) -> None:
+    """Refuse what mixes the rows of a batch, such as ``torch.min``; tried on ``many`` zeros."""
+    require_function(owner, name, value, "mean_value")
+    values = _parameter(critic).new_zeros(many, 3, 1)
+    with torch.no_grad():
+        reduced: object = value(values)
+    if not isinstance(reduced, Tensor) or reduced.shape != (3, 1):
+        raise ConfigError(
+            f"{owner}: {name} must reduce the first dimension alone, of values [{many}, 3, 1] to "
+            f"[3, 1], but gave {_shape(reduced)}. Pass fp.min_value, fp.mean_value, or one like "
+            "them."
         )
 
 
@@ -139,18 +175,89 @@ def require_function(owner: str, name: str, value: object, example: str) -> None
         )
 
 
+def require_path(owner: str, path: object) -> None:
+    """Refuse what is no path from noise to data."""
+    hint = "Pass fp.LinearPath() or fp.AffinePath(schedule)."
+    require_instance(owner, "path", path, Path, hint)
+
+
+def require_time(owner: str, time: object) -> None:
+    """Refuse what draws no time."""
+    require_instance(owner, "time", time, Law, "Pass a law of the time such as fp.UniformTime().")
+
+
+def checked(
+    asked: object, method: str, result: Tensor, shape: Sequence[int], *, ensemble: bool = False
+) -> Tensor:
+    """What a part of one's own gave, refused where it is of another shape and might broadcast.
+
+    Shapes are Python numbers, so this costs nothing inside a compiled graph.
+
+    Args:
+        asked: whose method.
+        method: that was called.
+        result: of it.
+        shape: that it must have.
+        ensemble: whether an axis ``E`` of any size comes before.
+    """
+    if (result.shape[1:] if ensemble else result.shape) != tuple(shape):
+        expected = ", ".join(["E"] * ensemble + [str(size) for size in shape])
+        advice = (
+            "A single critic keeps the axis of the ensemble, which unsqueeze(0) adds."
+            if ensemble
+            else "Per-sample scalars keep a last dimension of 1, which unsqueeze(-1) adds."
+        )
+        raise ShapeError(
+            f"{_kind(_asked(asked))}: {method} must give [{expected}] here, got "
+            f"{list(result.shape)}. {advice}"
+        )
+    return result
+
+
+def values_of(critic: Critic, observation: Tensor, action: Tensor) -> Tensor:
+    """``observation [*B, O], action [*B, A] -> [E, *B, 1]``, checked."""
+    values = critic.values(observation, action)
+    return checked(critic, "values", values, (*observation.shape[:-1], 1), ensemble=True)
+
+
+def scale_of(owner: str, scale: Scale, values: Tensor) -> Tensor:
+    """``lambda`` of values ``[*B, 1]``: one number, through which no gradient flows, checked."""
+    result: object = scale(values.detach())
+    if not isinstance(result, Tensor) or result.shape != ():
+        raise ShapeError(
+            f"{owner}: scale must give one number [] for the whole batch, got {_shape(result)}. "
+            "Pass fp.unit_scale, fp.inverse_mean_abs, or one like them."
+        )
+    return result
+
+
 def _require(
     owner: str, name: str, value: object, attributes: tuple[str, ...], *, what: str, example: str
 ) -> None:
-    part = unfrozen(value)
-    if isinstance(part, TargetNetwork):  # it can do what it copies can do
-        part = part.network
+    part = _asked(value)
     missing = [attribute for attribute in attributes if not hasattr(part, attribute)]
     if missing:
         raise ConfigError(
             f"{owner}: {name} must be {what} with {', '.join(attributes)}; "
             f"{_kind(part)} has no {', '.join(missing)}. Pass {example}."
         )
+
+
+def _asked(value: object) -> object:
+    """The network that answers behind a frozen view or a target: they can do what it can do."""
+    part = unfrozen(value)
+    return part.network if isinstance(part, TargetNetwork) else part
+
+
+def _parameter(network: object) -> Tensor:
+    """One of its parameters, for its dtype and device."""
+    part = unfrozen(network)
+    parameters = part.parameters() if isinstance(part, nn.Module) else iter(())
+    return next(parameters, torch.empty(0))
+
+
+def _shape(value: object) -> list[int] | type:
+    return list(value.shape) if isinstance(value, Tensor) else type(value)
 
 
 def _kind(value: object) -> str:

@@ -112,7 +112,16 @@ class TargetNetwork(TensorDictModuleBase):
         return getattr(self.network, "out_keys", [])
 
     def set_keys(self, **names: Any) -> TargetNetwork:
-        """Renames the entries that the copied network reads and writes. Returns the target."""
+        """Renames the entries that the copied network reads and writes. Returns the target.
+
+        Raises:
+            ConfigError: the network is one whose entries are not renamed so, such as a critic.
+        """
+        if not hasattr(self.network, "set_keys"):
+            raise ConfigError(
+                f"TargetNetwork: {type(self.network).__name__} has no set_keys, as actors do. Name "
+                "what the copy reads and writes with target.network.in_keys and out_keys."
+            )
         cast("Any", self.network).set_keys(**names)
         return self
 

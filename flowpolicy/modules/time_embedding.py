@@ -44,10 +44,9 @@ class TimeEmbedding(nn.Module):
         if require_at_least("TimeEmbedding", "dim", dim, 1) < 4 or dim % 2:
             raise ConfigError(f"TimeEmbedding: dim must be even and at least 4, got {dim}.")
         self.dim = dim
-        # A constant, so it is not part of a checkpoint.
-        self.register_buffer(
-            "frequencies", _frequencies(dim).to(torch.get_default_dtype()), persistent=False
-        )
+        # A constant, so it is not part of a checkpoint; with the dtype and device of parameters.
+        frequencies = _frequencies(dim).to(torch.empty(()))
+        self.register_buffer("frequencies", frequencies, persistent=False)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> TimeEmbedding:  # noqa: FBT001, FBT002 - nn.Module's own
         """Computes the frequencies anew, so that none carries the rounding of another dtype."""

@@ -39,12 +39,14 @@ def diffusion_steps(schedule: Schedule, steps: int) -> tuple[DiffusionStep, ...]
     .. math:: t_n = 1 - \tfrac nN,\qquad \beta_n = 1 - \alpha_{t_n}^2 / \alpha_{t_{n-1}}^2
 
     Args:
-        schedule: with some data left at ``t = 0``.
+        schedule: variance-preserving, :math:`\alpha_t^2 + \sigma_t^2 = 1`, with some data left at
+            ``t = 0``.
         steps: ``N``.
 
     Raises:
-        ConfigError: no whole number of steps of at least 1, or a schedule that is pure noise at
-            ``t = 0``, where no noise could be told from the data.
+        ConfigError: no whole number of steps of at least 1, a schedule that is pure noise at
+            ``t = 0``, where no noise could be told from the data, or one that does not preserve
+            the variance, of which these are not the betas.
 
     Example:
         >>> [round(step.beta, 6) for step in diffusion_steps(VP_SCHEDULE, 10)[-2:]]
@@ -60,6 +62,13 @@ def diffusion_steps(schedule: Schedule, steps: int) -> tuple[DiffusionStep, ...]
         raise ConfigError(
             f"diffusion_steps: {schedule!r} leaves no data at t = 0. Use one that does, such as "
             "LinearBetaSchedule(0.1, 10.0)."
+        )
+    variance = at.alpha.square() + at.sigma.square()
+    if not torch.allclose(variance, torch.ones_like(variance)):
+        raise ConfigError(
+            f"diffusion_steps: {schedule!r} does not preserve the variance: alpha^2 + sigma^2 must "
+            f"be 1 at every step, but lies from {variance.min():.3g} to {variance.max():.3g}. Use "
+            "one that does, such as LinearBetaSchedule(0.1, 10.0)."
         )
     return tuple(
         DiffusionStep(

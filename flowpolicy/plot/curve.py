@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import pairwise
+from itertools import count, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,16 +36,22 @@ def learning_curve(
     Args:
         runs: Run folders; their evaluations are read.
         out: Where to write; the suffix says the format.
-        labels: Names of the runs for the legend.
+        labels: Names of the runs for the legend; by default their agents and, where that does not
+            tell them apart, the ends of their paths that do.
 
     Raises:
-        ConfigError: A run has no evaluation yet, or the file cannot be written.
+        ConfigError: A run has no evaluation yet, labels are of another number than runs or could
+            not be shown, or the file cannot be written.
     """
     if labels is not None and len(labels) != len(runs):
         raise ConfigError(f"{len(runs)} runs need as many labels, got {len(labels)}")
+    if hidden := [label for label in labels or () if not label or label.startswith("_")]:
+        raise ConfigError(
+            f"label {hidden[0]!r} would not be shown: Matplotlib leaves those out of the legend "
+            "that are empty or begin with '_'; choose another"
+        )
     curves = []
-    for number, run in enumerate(runs):
-        name = labels[number] if labels else _run_name(run, runs)
+    for name, run in zip(labels or _run_names(runs), runs, strict=True):
         for actor, seeds in read_points(run).items():
             curves.append((f"{name}{_suffix(actor)}", seeds))
     success = all(p.successes is not None for _, seeds in curves for line in seeds for p in line)
@@ -140,11 +146,16 @@ def _draw(axes: Axes, label: str, seeds: Sequence[Sequence[Point]], index: int) 
     )
 
 
-def _run_name(run: RunFolder, runs: Sequence[RunFolder]) -> str:
-    agents = [str(other.config().get("agent", "")) for other in runs]
-    agent = str(run.config().get("agent", ""))
-    name = agent.replace("_", " ").upper()
-    return name if agents.count(agent) == 1 else f"{name} ({run.path.name})"
+def _run_names(runs: Sequence[RunFolder]) -> list[str]:
+    """The names of the agents, with the end of the path where several runs have the same."""
+    agents = [str(run.config().get("agent", "run")).replace("_", " ").upper() for run in runs]
+    paths = [run.path.resolve().parts for run in runs]
+    different = len(set(paths))
+    length = next(n for n in count(1) if len({path[-n:] for path in paths}) == different)
+    return [
+        agent if agents.count(agent) == 1 else f"{agent} ({'/'.join(path[-length:])})"
+        for agent, path in zip(agents, paths, strict=True)
+    ]
 
 
 def _suffix(actor: str) -> str:

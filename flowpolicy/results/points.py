@@ -32,6 +32,14 @@ class Point:
     env_steps: int = 0
 
     @property
+    def moment(self) -> tuple[bool, int]:
+        """Whether it was online, and after how many steps: of the environment there, else updates.
+
+        Online, not every step of the environment has an update, so that seeds differ in updates.
+        """
+        return (True, self.env_steps) if self.env_steps else (False, self.step)
+
+    @property
     def value(self) -> float:
         """What is drawn: success in per cent, or the mean return."""
         return self.mean if self.successes is None else 100 * self.successes / self.episodes
@@ -48,6 +56,9 @@ class Point:
 
 def read_points(run: RunFolder) -> dict[str, list[list[Point]]]:
     """The evaluations of a run by actor: one list of points per seed.
+
+    Where any of them tells of success, those that say nothing had none: some environments tell of a
+    success alone.
 
     Raises:
         ConfigError: There is none.
@@ -73,32 +84,31 @@ def read_points(run: RunFolder) -> dict[str, list[list[Point]]]:
             lines.setdefault(actor, []).append(point)
         for actor, line in lines.items():
             actors.setdefault(actor, []).append(line)
-    for actor, of_seeds in actors.items():
-        actors[actor] = [_telling(line, of_seeds) for line in of_seeds]
     if not actors:
         raise ConfigError(f"{run.path} has no evaluation yet (no rows in eval.csv)")
+    points = (point for of_seeds in actors.values() for line in of_seeds for point in line)
+    if any(point.successes is not None for point in points):
+        return {
+            actor: [[replace(p, successes=p.successes or 0) for p in line] for line in of_seeds]
+            for actor, of_seeds in actors.items()
+        }
     return actors
 
 
-def _telling(line: list[Point], all_lines: list[list[Point]]) -> list[Point]:
-    """Points without success as none of it where others tell: some environments only do so then."""
-    if all(point.successes is None for each in all_lines for point in each):
-        return line
-    return [replace(point, successes=point.successes or 0) for point in line]
-
-
 def pooled(seeds: Sequence[Sequence[Point]]) -> list[Point]:
-    """One point per step that every seed has reached, over the episodes of all.
+    """One point per :attr:`Point.moment` that every seed has, over the episodes of all.
+
+    Its updates are those of the first seed.
 
     Example:
         >>> pooled([[Point(10, 1, 2, 0.0, 1.0)], [Point(10, 2, 2, 2.0, 1.0)]])[0].successes
         3
     """
-    by_step: dict[int, list[Point]] = {}
+    by_moment: dict[tuple[bool, int], list[Point]] = {}
     for line in seeds:
         for point in line:
-            by_step.setdefault(point.step, []).append(point)
-    return [_pool(points) for _, points in sorted(by_step.items()) if len(points) == len(seeds)]
+            by_moment.setdefault(point.moment, []).append(point)
+    return [_pool(points) for _, points in sorted(by_moment.items()) if len(points) == len(seeds)]
 
 
 def _pool(points: Sequence[Point]) -> Point:

@@ -126,8 +126,8 @@ def mean_over_tasks(scores: Sequence[Score]) -> Score:
 
 
 def _chosen(line: Sequence[Point], rules: Protocol, offline: int, end: int) -> list[Point]:
-    # Online, not every step of the environment has an update.
-    points = {offline + p.env_steps if p.env_steps else p.step: p for p in line}
+    moments = {point.moment: point for point in line}
+    points = {offline * online + steps: point for (online, steps), point in moments.items()}
     return [points[step] for step in rules.select(points, end)]
 
 

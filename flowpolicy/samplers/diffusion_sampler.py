@@ -28,10 +28,11 @@ class DiffusionSampler(Actor):
 
     Args:
         predictor: of the noise; its ``steps`` are ``N``.
-        schedule: that of the losses it was trained with.
+        schedule: that of the losses it was trained with, variance-preserving.
 
     Raises:
-        ConfigError: what predicts no noise, or a schedule that is pure noise at ``t = 0``.
+        ConfigError: what predicts no noise, or a schedule that is pure noise at ``t = 0`` or does
+            not preserve the variance.
         ShapeError: an observation or noise of another size (in use).
     """
 

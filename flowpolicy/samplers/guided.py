@@ -36,12 +36,14 @@ class GuidedSampler(Actor):
         \tilde v(s, x, t) = v(s, x, t) + \frac{\vartheta}{t}
             \Big(x + \frac{1 - t}{\eta}\, \nabla_x\, \mathrm{agg}_k\, Q_k(s, x, t^\star)\Big)
 
-    The velocity of the flow plus a share of that velocity whose score is the critics' gradient. It
-    is infinite at ``t = 0``, where the flow goes unguided. The gradient is a number without
-    gradient of its own: a loss of this actor's action trains the flow, never the critics.
+    The velocity of the flow plus a share of that velocity whose score is the critics' gradient, on
+    ``LinearPath``; on another path a score has another velocity. It is infinite at ``t = 0``, where
+    the flow goes unguided. The gradient is a number without gradient of its own: a loss of this
+    actor's action trains the flow, never the critics.
 
     Args:
-        sampler: the flow and its solver, e.g. an ``EulerSampler``.
+        sampler: the flow and its solver, e.g. an ``EulerSampler`` of a field trained on
+            ``LinearPath``.
         critic: who guides.
         coefficient: ``vartheta``, at least 0; 0 gives the sampler's own actions.
         temperature: ``eta`` > 0 of the critics' gradient.

@@ -27,12 +27,12 @@ class JumpSampler(DiffusionSampler):
 
     Args:
         predictor: of the noise; its ``steps`` are ``N``.
-        schedule: that of the losses it was trained with.
+        schedule: that of the losses it was trained with, variance-preserving.
         limit: ``l``, to which every state is clipped; ``math.inf`` for none.
 
     Raises:
-        ConfigError: what predicts no noise, a schedule that is pure noise at ``t = 0``, or a limit
-            that is not above 0.
+        ConfigError: what predicts no noise, a schedule that is pure noise at ``t = 0`` or does not
+            preserve the variance, or a limit that is not above 0.
         ShapeError: an observation or noise of another size (in use).
 
     Example:

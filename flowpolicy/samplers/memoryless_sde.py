@@ -24,13 +24,14 @@ class MemorylessSDE(Actor):
         dX_t = \Big(2 v(s, X_t, t) - \frac{X_t}{t}\Big) dt + \sigma_t\,dB_t,\qquad
         \sigma_t = \sqrt{\frac{2 (1 - t)}{t}}
 
-    The paths have the marginals of the flow ``dx = v dt``, and the action is independent of the
-    start: the law of paths under which a flow is fine-tuned without bias. In ``T`` steps, shifted
-    away from the pole at 0, the last one without noise. Its noise holds the start and the noise of
-    every step but the last, ``[*B, T, A]``.
+    The paths have the marginals of the flow ``dx = v dt`` of a field trained on ``LinearPath``;
+    these formulas hold on no other path. The action is independent of the start: the law of paths
+    under which a flow is fine-tuned without bias. In ``T`` steps, shifted away from the pole at 0,
+    the last one without noise. Its noise holds the start and the noise of every step but the last,
+    ``[*B, T, A]``.
 
     Args:
-        field: the velocity field.
+        field: the velocity field, trained on ``LinearPath``.
         end: the field of the last step, e.g. the behaviour's; ``field`` where ``None``. It is held
             fixed: gradient passes it, but does not reach its parameters.
         steps: ``T``.

@@ -6,7 +6,7 @@ from flowpolicy.train.config import TrainConfig
 from flowpolicy.train.divergence import DivergedError
 from flowpolicy.train.loop import train
 from flowpolicy.train.online import ONLINE_PROTOCOLS, OnlineProtocol
-from flowpolicy.train.seeds import train_seeds
+from flowpolicy.train.seeds import RunsFailedError, train_seeds
 from flowpolicy.train.stop import Stopped
 from flowpolicy.train.together import train_together
 from flowpolicy.train.versions import versions
@@ -15,6 +15,7 @@ __all__ = (
     "ONLINE_PROTOCOLS",
     "DivergedError",
     "OnlineProtocol",
+    "RunsFailedError",
     "Stopped",
     "TrainConfig",
     "train",

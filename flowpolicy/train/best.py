@@ -3,34 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection
+
+from flowpolicy.results import Point, read_points
+from flowpolicy.run_folder import RunFolder
 
 
-def best_step(rows: Iterable[Mapping[str, str]], actor: str, steps: Collection[int]) -> int | None:
+def best_step(run: RunFolder, actor: str, steps: Collection[int]) -> int | None:
     """The step of the best evaluation of an actor, the first of equally good ones.
 
-    Success counts where the environment tells of any, the mean return otherwise.
-
     Args:
-        rows: Of ``eval.csv``.
+        run: Of one seed.
         actor: Whose.
-        steps: Which steps are in question.
+        steps: Which steps are in question; ``None`` where none of them was evaluated.
 
-    Example:
-        >>> rows = [{"step": f"{n}", "actor": "policy", "return": f"{n % 3}"} for n in range(9)]
-        >>> best_step(rows, "policy", range(3, 9))
-        5
+    Raises:
+        ConfigError: Its table holds something else.
     """
-    own = [row for row in rows if row["actor"] == actor]
-    tells = any(row.get("success") for row in own)  # some say nothing where there is none
-    scores = {
-        int(row["step"]): _score((row.get("success") or "0") if tells else row["return"])
-        for row in own
-        if int(row["step"]) in steps
-    }
-    return max(scores, key=scores.__getitem__) if scores else None
+    line = read_points(run).get(actor, [[]])[0] if run.read_evaluations() else []
+    best = max((point for point in line if point.step in steps), key=_worth, default=None)
+    return None if best is None else best.step
 
 
-def _score(cell: str) -> float:
-    value = float(cell)
-    return -math.inf if math.isnan(value) else value
+def _worth(point: Point) -> float:
+    return -math.inf if math.isnan(point.value) else point.value

@@ -31,7 +31,7 @@ class TrainConfig:
         online_protocol: How these are done, one of
             ``flowpolicy.train.ONLINE_PROTOCOLS``: fql, qam, rlpd or rlpd_qam.
         batch_size: Transitions per update.
-        n_step: Steps of reward that a target sums.
+        n_step: Steps of reward that a target sums; without effect where no loss reads rewards.
         horizon: Steps of an action chunk, which the policy chooses together and plays one after
             the other.
         discount: Discount factor per environment step.
@@ -130,6 +130,8 @@ class TrainConfig:
         self._refuse_impossible_machine()
         if not self.eval_actors:
             raise ConfigError("eval_actors must name at least one actor, for instance policy")
+        if twice := [name for name in self.eval_actors if self.eval_actors.count(name) > 1]:
+            raise ConfigError(f"eval_actors must be different, got {twice[0]!r} more than once")
 
     def _normalise(self) -> None:
         """What JSON gives back and a path become what a round trip compares equal to."""
@@ -235,6 +237,9 @@ class TrainConfig:
     ) -> tuple[str, Any, Any] | None:
         """The first setting that differs: its name, the value here and there; ``None`` if none.
 
+        Where the data lie is none, since their content is compared, nor is the number of threads,
+        which changes rounding alone.
+
         Args:
             other: the other run.
             besides: settings that may differ.
@@ -243,10 +248,11 @@ class TrainConfig:
             >>> config = TrainConfig(agent="fql", env="cube-single-play-singletask-v0")
             >>> config.difference(config.replace(seed=3))
             ('seed', 0, 3)
-            >>> config.difference(config.replace(seed=3), besides=["seed"])
+            >>> config.difference(config.replace(seed=3, threads=7), besides=["seed"])
         """
         here, there = _flat(self), _flat(other)
-        names = [name for name in dict.fromkeys([*here, *there]) if name not in besides]
+        same = {*besides, "data_root", "threads"}
+        names = [name for name in dict.fromkeys([*here, *there]) if name not in same]
         changed = (name for name in names if here.get(name) != there.get(name))
         return next(((name, here.get(name), there.get(name)) for name in changed), None)
 

@@ -20,13 +20,16 @@ def products_in(config: TrainConfig) -> Iterator[None]:
     Args:
         config: the run.
     """
-    if config.precision == "tf32":
-        before = torch.get_float32_matmul_precision()
+    # Never read by its older name, which raises an error where this one was set.
+    matmul = torch.backends.cuda.matmul
+    before = matmul.fp32_precision
+    if config.precision == "tf32" and before != "tf32":
         torch.set_float32_matmul_precision("high")
         try:
             yield
         finally:
-            torch.set_float32_matmul_precision(before)
+            torch.set_float32_matmul_precision("highest")
+            matmul.fp32_precision = before
     elif config.precision == "bfloat16":
         with torch.autocast(torch.device(config.device).type, torch.bfloat16):
             yield

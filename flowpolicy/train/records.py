@@ -6,7 +6,7 @@ import csv
 import importlib.util
 import io
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,47 +15,21 @@ from flowpolicy.errors import ConfigError
 from flowpolicy.evaluate import Evaluation
 from flowpolicy.run_folder import read_table
 
-EVALUATION_COLUMNS = (
-    "step",
-    "env_steps",
-    "actor",
-    "success",
-    "low",
-    "high",
-    "successes",
-    "episodes",
-    "return",
-    "return_std",
-    "length",
-    "seconds",
-)
-
 
 class CsvFile:
     """A table that is whole on the disk after every row.
 
     Args:
-        path: Must not exist, or have the same columns.
-        columns: Names of the columns; ``None`` takes those of the rows as they come.
+        path: Of the file, which need not exist.
     """
 
-    def __init__(self, path: Path, columns: Sequence[str] | None = None) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
-        self._columns = list(columns or ())
-        self._fixed = columns is not None
+        self._columns: list[str] = []
 
     def append(self, row: Mapping[str, Any]) -> None:
-        """Adds a row; absent values stay empty, also those of new columns in earlier rows.
-
-        Raises:
-            ConfigError: The row has a column that a table of given columns lacks.
-        """
+        """Adds a row; absent values stay empty, also those of new columns in earlier rows."""
         unknown = [name for name in row if name not in self._columns]
-        if unknown and self._fixed:
-            raise ConfigError(
-                f"{self.path}: the table has no column {unknown[0]!r}; all rows must have the "
-                f"columns {', '.join(self._columns)}"
-            )
         if unknown:
             self._columns += unknown
             self.trim(lambda _: True)

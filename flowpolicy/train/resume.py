@@ -63,15 +63,12 @@ def require_same_run(folder: RunFolder, config: TrainConfig) -> None:
 
 
 def require_same_settings(folder: RunFolder, before: TrainConfig, config: TrainConfig) -> None:
-    """Refuses to go on with other settings.
-
-    Where the data lie is none, since their content is compared, nor is the number of threads, of
-    which :func:`warn_of_other_bits` warns.
+    """Refuses to go on with other settings; :func:`warn_of_other_bits` warns of other threads.
 
     Raises:
         ConfigError: Names the first one that differs.
     """
-    if changed := before.difference(config, besides=("data_root", "threads")):
+    if changed := before.difference(config):
         name, then, now = changed
         raise ConfigError(
             f"{folder.path} is a run with {name} {then!r}, not {now!r}; resume it with the "

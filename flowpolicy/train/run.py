@@ -32,7 +32,7 @@ from flowpolicy.train.online import ONLINE_PROTOCOLS
 from flowpolicy.train.phases import OfflinePhase, OnlinePhase, Phase
 from flowpolicy.train.precision import products_in
 from flowpolicy.train.progress import Progress
-from flowpolicy.train.records import EVALUATION_COLUMNS, CsvFile, TensorBoard, evaluation_row
+from flowpolicy.train.records import CsvFile, TensorBoard, evaluation_row
 from flowpolicy.train.resume import (
     Position,
     require_same_data,
@@ -113,7 +113,7 @@ class Run:
         self.checkpoints = self.folder.checkpoints
         self.checkpoints.keep = config.keep_checkpoints
         self.metrics = CsvFile(self.folder.metrics)
-        self.evaluations = CsvFile(self.folder.evaluations, EVALUATION_COLUMNS)
+        self.evaluations = CsvFile(self.folder.evaluations)
         self.tensorboard = TensorBoard(self.folder.path, enabled=config.tensorboard and self.leads)
         self.skips = SkipWatch(self.agent, self.folder, config.max_skips)
         if resume and not self.resumes:
@@ -318,7 +318,7 @@ class Run:
 
     def best_of(self, steps: Collection[int]) -> int | None:
         """Which of these steps had the best evaluation."""
-        return best_step(self.folder.read_evaluations(), self.config.eval_actors[0], steps)
+        return best_step(self.folder, self.config.eval_actors[0], steps)
 
     def save(self, *, beside: bool = False) -> None:
         """Writes a checkpoint unless this step has one; ``beside`` those that are kept in turn."""

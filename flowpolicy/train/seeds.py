@@ -22,8 +22,8 @@ from flowpolicy.train.resume import require_same_settings
 from flowpolicy.train.versions import versions
 
 
-class SeedError(FlowPolicyError, RuntimeError):
-    """The run of one of several seeds failed."""
+class RunsFailedError(FlowPolicyError, RuntimeError):
+    """Some of several runs failed; the others were finished."""
 
 
 def require_seeds(seeds: Sequence[int]) -> None:
@@ -99,7 +99,7 @@ def train_seeds(
     Raises:
         ConfigError: The folder exists, or is that of another run; the device does not; seeds are
             missing or repeated.
-        SeedError: One of the runs failed; the others were finished.
+        RunsFailedError: One of the runs failed; the others were finished.
         Stopped: SIGINT or SIGTERM came; every running seed is saved.
     """
     require_seeds(seeds)
@@ -122,7 +122,7 @@ def train_seeds(
             learning_curve([folder], folder.curve)
     if failures:
         out, message = next(iter(failures.items()))
-        raise SeedError(
+        raise RunsFailedError(
             f"{len(failures)} of {len(seeds)} seeds failed; seed {runs[out].seed}: {message}"
         )
     return folder

@@ -13,7 +13,7 @@ from tensordict import NestedKey
 from torch import Tensor
 
 from flowpolicy import data
-from flowpolicy.agents import Agent, build, recipe_options
+from flowpolicy.agents import Agent, build
 from flowpolicy.data import Dataset
 from flowpolicy.data.layout import STEP_KEYS
 from flowpolicy.data.transforms.windows import windows_of
@@ -81,10 +81,10 @@ def load_dataset(
         preprocessing["action_high"] = torch.tensor(dataset.info.action_high)
     if config.horizon > dataset.info.horizon:
         dataset = data.transforms.chunk(dataset, config.horizon, discount=config.discount)
-    next_action = ("next", "action")
-    if next_action in entries_read(config) and next_action not in dataset.entries():
+    read, next_action = entries_read(config), ("next", "action")
+    if next_action in read and next_action not in dataset.entries():
         dataset = data.transforms.with_next_action(dataset)
-    if config.n_step > 1:
+    if config.n_step > 1 and ("next", "reward") in read:
         dataset = data.transforms.n_step(dataset, n=config.n_step, discount=config.discount)
     info = replace(dataset.info, fingerprint=fingerprint)
     dataset = Dataset.from_blocks(dataset.blocks, dataset.columns, info)
@@ -164,16 +164,23 @@ def _require_steps_like(dataset: Dataset) -> None:
 
 
 def entries_read(config: TrainConfig) -> list[NestedKey]:
-    """What the losses of a run read of a batch, asked of a tiny agent of the same recipe.
+    """What the losses of a run read of a batch.
 
     Example:
         >>> ("next", "action") in entries_read(TrainConfig(agent="rebrac", env="scene-play"))
         True
     """
-    tiny = {"hidden": (1,)} if "hidden" in recipe_options(config.agent) else {}
-    with torch.random.fork_rng(devices=[]):
-        agent = build(config.agent, 1, 1, **{**config.recipe, **tiny})
-    return agent.loss.in_keys
+    return weightless_agent(config).loss.in_keys
+
+
+def weightless_agent(config: TrainConfig) -> Agent:
+    """An agent of a run whose weights take no memory and no time, for some observation and action.
+
+    Raises:
+        ConfigError: The recipe refuses an option.
+    """
+    with torch.device("meta"), torch.random.fork_rng(devices=[]):
+        return build(config.agent, 3, 2, **config.recipe)
 
 
 def describe(dataset: Dataset) -> str:
@@ -211,7 +218,7 @@ def seeded_agent(config: TrainConfig, recipe: Mapping[str, Any]) -> Agent:
         recipe: Name, sizes and options for :func:`~flowpolicy.agents.build`.
     """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
+        torch.default_generator.manual_seed(config.seed)  # and not those of GPUs
         sizes = recipe["obs_dim"], recipe["act_dim"]
         agent = build(recipe["agent"], *sizes, **recipe["options"])
     agent.to(config.device)

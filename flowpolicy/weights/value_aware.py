@@ -23,6 +23,8 @@ from flowpolicy.modules.parts import (
     require_aggregation,
     require_critic,
     require_function,
+    require_reduction,
+    scale_of,
 )
 from flowpolicy.modules.shared_noise import shared_noise
 from flowpolicy.paths.draws import Draw
@@ -42,8 +44,8 @@ class ValueAwareWeight(Weight):
     :math:`\bar Q` are the target critics, :math:`Q` the online ones, both aggregated over the
     ensemble. The reference is one actor, or several with the same noise and a ``combine``: the five
     options of the authors' code are ``reference=actor``, ``reference=flow``, and
-    ``reference=(actor, flow)`` with ``min_value``, ``mean_value`` or ``max_value``. Weights are not
-    normalised over the batch.
+    ``reference=(actor, flow)`` with ``min_value``, ``mean_value`` or ``max_value``, each with
+    ``actor=actor``, whose actions set ``lambda`` there. Weights are not normalised over the batch.
 
     Args:
         values: the critics of both compared values, usually the target network.
@@ -103,7 +105,7 @@ class ValueAwareWeight(Weight):
             require_sizes_match("ValueAwareWeight", values=values, critic=critic, reference=each)
         require_critic("ValueAwareWeight", "values", values)
         require_critic("ValueAwareWeight", "critic", critic)
-        require_function("ValueAwareWeight", "combine", combine, "mean_value")
+        require_reduction("ValueAwareWeight", "combine", combine, len(references), critic)
         require_aggregation("ValueAwareWeight", aggregation, values)
         require_function("ValueAwareWeight", "scale", scale, "inverse_mean_abs")
         self.values = frozen(values)
@@ -128,7 +130,8 @@ class ValueAwareWeight(Weight):
 
     def compute(self, evaluated: EvaluatedBatch) -> Tensor:
         """``[*B, 1]``; reuses the actor's action and the critics' values of it."""
-        scale = self.scale(self.aggregation(evaluated.policy_values(self.critic, self.actor)))
+        policy = self.aggregation(evaluated.policy_values(self.critic, self.actor))
+        scale = scale_of("ValueAwareWeight", self.scale, policy)
         data = self.aggregation(evaluated.data_values(self.values))
         reference = self.combine(
             torch.stack(

@@ -10,6 +10,7 @@ from tensordict import NestedKey, TensorDict, TensorDictBase
 from tensordict.nn import TensorDictModuleBase
 from torch import Tensor
 
+from flowpolicy.errors import ConfigError
 from flowpolicy.modules.drawing import with_draws
 from flowpolicy.modules.evaluated_batch import EvaluatedBatch
 from flowpolicy.modules.keys import BatchKeys
@@ -26,8 +27,21 @@ class Weight(TensorDictModuleBase, ABC):
 
     def __init__(self) -> None:
         super().__init__()
-        self.in_keys = ["observation", "action", "noise"]
         self.out_keys = ["weight"]
+
+    @property
+    def in_keys(self) -> list[NestedKey]:
+        """The observation, the action, and what it draws."""
+        keys = BatchKeys()
+        return [keys.observation, keys.action, *self.draws(keys)]
+
+    @in_keys.setter
+    def in_keys(self, value: list[NestedKey]) -> None:
+        raise ConfigError(
+            f"{type(self).__name__}: in_keys are fixed ({value!r} was given): within a loss it "
+            "reads the loss's keys, by itself the default ones. Call weight.weight(observation, "
+            "action, noise) with tensors of other names."
+        )
 
     @property
     def has_batch_statistic(self) -> bool:
@@ -50,7 +64,8 @@ class Weight(TensorDictModuleBase, ABC):
 
     def weight(self, observation: Tensor, action: Tensor, noise: Tensor | None = None) -> Tensor:
         """``observation [*B, O], action [*B, A][, noise [*B, *noise_shape]] -> [*B, 1]``."""
-        batch = TensorDict({"observation": observation, "action": action}, observation.shape[:-1])
+        # Without a batch size: tensors of other shapes are refused where they are read.
+        batch = TensorDict({"observation": observation, "action": action})
         if noise is not None:
             batch.set("noise", noise)
         weight: Tensor = self(batch).get("weight")

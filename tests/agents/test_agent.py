@@ -133,6 +133,15 @@ def test_names_that_modules_cannot_hold_are_refused(name) -> None:
         fp.Agent(flow, [loss], actors={name: flow})
 
 
+def test_there_is_one_policy() -> None:
+    """Whatever is evaluated and exported under its name is what is deployed."""
+    field = fp.VelocityField(OBS, ACT, HIDDEN)
+    flow, loss = fp.EulerSampler(field), fp.FlowMatchingLoss(field)
+    assert fp.Agent(flow, [loss], actors={"policy": flow}).actors == {"policy": flow}
+    with pytest.raises(fp.ConfigError, match="^Agent: actors has another 'policy' than the one"):
+        fp.Agent(flow, [loss], actors={"policy": fp.EulerSampler(field)})
+
+
 def test_a_weight_whose_critics_nobody_trains_asks_for_their_name() -> None:
     field, critic = fp.VelocityField(OBS, ACT, HIDDEN), fp.CriticEnsemble(OBS, ACT, HIDDEN)
     flow = fp.EulerSampler(field, steps=2)

@@ -223,6 +223,12 @@ def test_a_batch_of_another_number_of_agents_is_refused() -> None:
 
 
 @pytest.mark.compile
+def test_a_batch_that_is_no_tensordict_is_refused() -> None:
+    stack = fp.AgentStack([small("flow_bc")])
+    with pytest.raises(fp.ConfigError, match="AgentStack.update: batch must be a TensorDict"):
+        stack.update({"observation": torch.zeros(1, 4, 3)})
+
+
 def test_a_compiled_stack_refuses_a_batch_in_its_own_words() -> None:
     agents = members("bc")
     batch = torch.stack(batches_for(agents[0], 0))

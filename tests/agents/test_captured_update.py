@@ -11,6 +11,7 @@ import torch
 from torch.testing import assert_close
 
 import flowpolicy as fp
+from flowpolicy.agents.captured_update import require_capturable
 from tests.agents.recipes import small
 from tests.contracts.factories import ACT, HIDDEN, OBS, transitions
 
@@ -76,6 +77,30 @@ def set_rate(agent: fp.Agent) -> None:
     agent.optimizer.param_groups[0]["lr"] = 1e-5
 
 
+def with_tensor_rate() -> fp.Agent:
+    """Whose learning rate lies on the CPU, where an optimizer on a GPU reads it as a number."""
+    field = fp.VelocityField(OBS, ACT, HIDDEN)
+    optimizer = partial(torch.optim.Adam, lr=torch.tensor(3e-4), foreach=False)
+    return fp.Agent(fp.EulerSampler(field, 2), [fp.FlowMatchingLoss(field)], optimizer)
+
+
+def test_a_rate_in_a_tensor_of_the_host_is_compared_by_its_value() -> None:
+    agent = with_tensor_rate()
+    update = fp.CapturedUpdate(agent, partial(rows, generator(), 8))
+    update()
+    held = update._held()
+    agent.optimizer.param_groups[0]["lr"].fill_(1e-5)
+    assert update._held() != held
+
+
+def test_optimizers_that_read_numbers_back_are_refused() -> None:
+    for kind in (torch.optim.Adagrad, torch.optim.Adafactor):
+        with pytest.raises(fp.ConfigError, match=f"CapturedUpdate: {kind.__name__} waits for the"):
+            require_capturable(kind([torch.zeros(2, requires_grad=True)]))
+    for kind in (torch.optim.Adam, torch.optim.SGD, torch.optim.RMSprop):
+        require_capturable(kind([torch.zeros(2, requires_grad=True)]))
+
+
 def replace_parameter(agent: fp.Agent) -> None:
     parameter = next(agent.networks.parameters())
     parameter.data = parameter.data.clone()
@@ -123,6 +148,10 @@ def test_what_cannot_be_recorded_is_refused() -> None:
     elsewhere = SimpleNamespace(device=torch.device("cuda:0"))
     with pytest.raises(fp.ConfigError, match="a generator is on cuda:0, the learner on cpu; make"):
         fp.CapturedUpdate(agent, partial(rows, generator(), 8), generators=[elsewhere])
+    update = fp.CapturedUpdate(agent, partial(rows, generator(), 8))
+    update.device = torch.device("cuda", 0)
+    for said, fits in (("cuda", True), ("cuda:0", True), ("cuda:1", False), ("cpu", False)):
+        assert update._draws_there(SimpleNamespace(device=torch.device(said))) == fits
     agent.compile(mode="reduce-overhead")
     with pytest.raises(fp.ConfigError, match="compiled in a mode that replays CUDA graphs of its"):
         fp.CapturedUpdate(agent, partial(rows, generator(), 8))

@@ -179,9 +179,12 @@ def stacked(name: str, **options) -> list[fp.Agent]:
 
 
 @pytest.mark.parametrize("after", [0, 2])
-def test_agents_of_a_stack_may_step_apart(after) -> None:
+@pytest.mark.parametrize("fused", [False, True])
+def test_agents_of_a_stack_may_step_apart(after, fused) -> None:
     """As a captured update has them do; each is then left out, counter and all, on its own."""
     agents = [agent.double() for agent in stacked("fql")]
+    for agent in agents:
+        agent.optimizer = torch.optim.Adam(agent.trained_parameters(), fused=fused)
     for agent in agents:
         agent.guard.condition = on_device
     twins, before = copy.deepcopy(agents), []

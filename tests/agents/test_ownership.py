@@ -271,7 +271,7 @@ def refusals() -> dict[str, tuple]:
         ),
         "critic and target exchanged": (
             lambda: fp.TDLoss(target, p.critic, next_actor=p.actor),
-            "TDLoss: critic is a TargetNetwork, which nothing trains",
+            r"TDLoss: no parameter of critic \(TargetNetwork\) requires gradient, so nothing would",
         ),
         "critic as state value": (
             lambda: fp.TDLoss(p.critic, next_value=p.critic),

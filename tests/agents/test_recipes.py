@@ -7,6 +7,7 @@ import inspect
 import textwrap
 
 import pytest
+import torch
 
 import flowpolicy as fp
 from flowpolicy.agents.presets import _tables
@@ -73,7 +74,11 @@ def test_every_preset_builds(name, family) -> None:
             {"alpha": 0.3, "temperature": 1e-4, "discount": 0.999}
             | {"flow_steps": 30, "reference": "min"},
         ),
-        ("gfp", "cube-single-play-v0", {"alpha": 10, "temperature": 0.1, "bootstrap": "mean"}),
+        (
+            "gfp",
+            "cube-single-play-v0",
+            {"alpha": 10, "temperature": 0.1, "bootstrap": "mean", "bootstrap_flow": "current"},
+        ),
         ("gfp", "scene-play-v0", {"alpha": 10, "temperature": 1e-3}),
         ("ifql", "antsoccer-arena-navigate-v0", {"proposals": 64, "discount": 0.995}),
         (
@@ -112,10 +117,22 @@ def test_every_preset_builds(name, family) -> None:
             {"temperature": 0.1, "edit_scale": 0.1} | {"discount": 0.995},
         ),
         ("bam", "puzzle-3x3-play-singletask-v0", {"temperature": 0.1, "horizon": 5}),
+        (
+            "qsm",
+            "cube-double-play-v0",
+            {"temperature": 1.0, "alpha": 10, "horizon": 5, "sampler": "jump"},
+        ),
     ],
 )
 def test_published_values(name, env, expected) -> None:
     assert fp.agents.preset(name, env) == expected
+
+
+def test_presets_draw_as_the_released_code_did() -> None:
+    for options in _tables()["gfp"].values():
+        asks_the_flow = options.get("bootstrap", "actor") != "actor"
+        assert options.get("bootstrap_flow") == ("current" if asks_the_flow else None)
+    assert all(options["sampler"] == "jump" for options in _tables()["qsm"].values())
 
 
 ONE_SCRIPT = (
@@ -171,6 +188,50 @@ def test_unknown_names_are_refused_with_the_nearest() -> None:
         fp.agents.preset("fql", "cube-singel-play-singletask-v0")
     with pytest.raises(fp.ConfigError, match="unknown policy 'actr'; did you mean 'actor'"):
         fp.agents.gfp(OBS, ACT, hidden=(4,), reference=fp.Blend(("actr",)))
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("rebrac", {"critic_lr": 0.0}, "rebrac: critic_lr must be a finite number above 0"),
+        ("rebrac", {"critic_lr": -1e-4}, "rebrac: critic_lr must be a finite number above 0"),
+        ("rebrac", {"critic_lr": float("nan")}, "rebrac: critic_lr must be a finite number above"),
+        ("cgql", {"flow_steps": 1}, "cgql: flow_steps must be at least 2, got 1"),
+        ("cgql_mse", {"flow_steps": 1}, "cgql_mse: flow_steps must be at least 2, got 1"),
+        ("cgql_mse", {"noisy_coefficient": 0.0}, "cgql_mse: noisy_coefficient must be a finite n"),
+        ("cgql_linex", {"noisy_coefficient": 0.0}, "cgql_linex: noisy_coefficient must be a fin"),
+        ("fql", {"alpha": "x"}, r"fql cannot be built with hidden=\(4,\), alpha='x': "),
+        ("qam", {"clip_norm": "a"}, r"qam cannot be built with hidden=\(4,\), clip_norm='a': "),
+        ("qsm", {"sampler": 3}, r"qsm cannot be built with hidden=\(4,\), sampler=3: 'int' obj"),
+        ("fql", {"lr": -1.0}, r"fql cannot be built with .*lr=-1\.0: Invalid learning rate"),
+    ],
+)
+def test_options_that_cannot_be_are_refused_with_the_recipe_and_the_value(
+    name, options, message
+) -> None:
+    with pytest.raises(fp.ConfigError, match=message):
+        fp.agents.build(name, OBS, ACT, hidden=(4,), **options)
+
+
+@pytest.mark.parametrize(("scale", "grows"), [("unit", True), ("inverse_mean_abs", False)])
+def test_a_learned_alpha_exceeds_a_thousand_only_against_values_without_a_scale(
+    scale, grows
+) -> None:
+    torch.manual_seed(0)
+    options = {"alpha": 2000.0, "spread": 1e-6, "scale": scale, "flow_steps": 2}
+    agent = fp.agents.build("fql", OBS, ACT, hidden=(4,), **options)
+    alpha = agent.networks["distill_coefficient"]
+    before = alpha().item()
+    agent.update(batch_for(agent))
+    assert (alpha().item() > before) is grows
+
+
+@pytest.mark.parametrize("name", ["rebrac", "td3_bc"])
+def test_the_target_may_go_without_noise(name) -> None:
+    agent = fp.agents.build(name, OBS, ACT, hidden=(4,), noise=0.0)
+    assert not agent.policy.is_random
+    assert ("next", "noise") not in agent.loss.draws()
+    assert agent.update(batch_for(agent))["loss_qvalue"].isfinite()
 
 
 @pytest.mark.parametrize("option", ["bootstrap", "reference"])

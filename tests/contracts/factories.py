@@ -147,6 +147,7 @@ FACTORIES: dict[type, dict[str, Callable[[Parts], Any]]] = {
         "": lambda p: fp.NoisyActor(p.deterministic),
         "target": lambda p: fp.NoisyActor(p.slow_deterministic),
         "mode": lambda p: fp.NoisyActor(p.gaussian.mode, std=1.0, clip=2.0),
+        "still": lambda p: fp.NoisyActor(p.deterministic, std=0.0),
     },
     fp.EditActor: {"": lambda p: p.edited},
     fp.NoiseSpaceActor: {

@@ -109,6 +109,14 @@ def test_absent_noise_is_drawn_and_not_written(cls, variant) -> None:
     assert torch.equal(td["action"], other) == (not actor.is_random)
 
 
+def test_an_actor_without_noise_leaves_that_of_others_alone() -> None:
+    for actor in (build(fp.DeterministicActor), build(fp.ModeActor)):
+        s, z = observations(4), torch.randn(4, ACT)
+        td = actor(TensorDict(observation=s, noise=z, batch_size=[4]))
+        assert torch.equal(td["action"], actor.act(s, actor.no_noise(s)))
+        assert torch.equal(td["noise"], z)
+
+
 @each_actor
 def test_a_deterministic_exploration_type_asks_for_the_mode(cls, variant) -> None:
     actor = build(cls, variant)

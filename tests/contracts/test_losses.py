@@ -349,6 +349,13 @@ def test_an_unknown_reduction_is_refused(cls, variant) -> None:
 
 
 @each_loss
+def test_a_name_whose_metrics_would_be_summed_is_refused(cls, variant) -> None:
+    """TorchRL's trainers take every entry that begins so for a loss."""
+    with pytest.raises(fp.ConfigError, match=f"{cls.__name__}: name must not begin with 'loss'"):
+        build(cls, variant, name="lossy")
+
+
+@each_loss
 @pytest.mark.compile
 def test_it_compiles_without_a_break(cls, variant) -> None:
     torch._dynamo.reset()

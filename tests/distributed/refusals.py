@@ -17,7 +17,7 @@ def distributed_agent() -> fp.Agent:
     torch.manual_seed(0)
     agent = small("fql").double().distribute()
     agent.update(batch(0))
-    agent._backward.tripwire.steps = CHECK_EVERY
+    agent._shared.tripwire.steps = CHECK_EVERY
     return agent
 
 

@@ -12,7 +12,7 @@ from tensordict import TensorDict
 import flowpolicy as fp
 from flowpolicy import ranks
 from flowpolicy.agents.backward import CompiledBackward, EagerBackward
-from flowpolicy.agents.distributed_backward import DistributedBackward, _joined
+from flowpolicy.agents.distributed_backward import _joined
 from tests.agents.recipes import batch_for, small
 from tests.contracts.factories import Parts
 
@@ -32,8 +32,14 @@ def test_an_agent_stays_distributed_whatever_runs_its_losses(group) -> None:
         (agent.distribute, EagerBackward),
     ):
         assert change() is agent
-        assert isinstance(agent._backward, DistributedBackward)
-        assert isinstance(agent._backward.backward, kind)
+        assert agent.is_distributed
+        assert isinstance(agent._backward, kind)
+
+
+def test_a_distributed_agent_tells_of_graphs_that_are_replayed(group) -> None:
+    agent = small("fql").distribute()
+    assert not agent.replays_graphs
+    assert agent.compile(mode="reduce-overhead").replays_graphs
 
 
 def test_a_distributed_agent_is_neither_stacked_nor_captured(group) -> None:
@@ -48,7 +54,7 @@ def test_what_was_compiled_before_is_compiled_anew(group) -> None:
     agent = small("fql").compile()
     agent._backward._program = "of one process"
     agent.distribute()
-    assert agent._backward.backward._program is None
+    assert agent._backward._program is None
 
 
 def test_a_copy_of_a_distributed_agent_learns_by_itself(group) -> None:

@@ -40,7 +40,7 @@ def iql(name: str) -> Recorded:
         metrics |= {"loss_log_likelihood": "actor/actor_loss"}
     else:
         metrics |= {"loss_log_likelihood": "actor/bc_loss", "loss_dpg": "actor/q_loss"}
-        metrics |= {"dpg_value": "actor/q_mean"}
+        metrics |= {"dpg_value": "actor/q_mean", "dpg_scale": 1 / record.info("actor/q_abs_mean")}
     return Recorded(agent, record, modules, {}, metrics)
 
 
@@ -62,6 +62,7 @@ def rebrac(name: str) -> Recorded:
     modules = {"critic": "modules_critic", "actor": "modules_actor"}
     metrics = {**CRITIC, "loss_dpg": "actor/actor_loss", "loss_clone": "actor/bc_loss"}
     metrics |= {"loss_dpg + loss_clone": "actor/total_loss"}
+    metrics |= {"clone_error": record.info("actor/mse") / 3}  # theirs is the sum over dimensions
     return Recorded(agent, record, modules, {"next_noise": 0}, metrics)
 
 

@@ -27,12 +27,19 @@ CRITIC = {
 
 
 class Record:
-    """One ``.npz``: configuration, batch, draws, and what came out."""
+    """One ``.npz``: configuration, batch, draws, and what came out.
+
+    Attributes:
+        reported: the names of its losses and metrics.
+        asked: those of them that were read.
+    """
 
     def __init__(self, name: str) -> None:
         with np.load(FOLDER / f"{name}.npz", allow_pickle=False) as file:
             self.arrays = {key: file[key] for key in file.files if key != "config"}
             self.config: dict[str, Any] = json.loads(str(file["config"]))
+        self.reported = {key[5:] for key in self.arrays if key.startswith("info/")}
+        self.asked: set[str] = set()
 
     def tensor(self, key: str) -> Tensor:
         return torch.from_numpy(np.asarray(self.arrays[key])).double()
@@ -42,6 +49,7 @@ class Record:
         return self.tensor(key)
 
     def info(self, key: str) -> float:
+        self.asked.add(key)
         return float(self.arrays[f"info/{key}"])
 
     def batch(self, **draws: Tensor) -> TensorDict:

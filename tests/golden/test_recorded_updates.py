@@ -7,6 +7,9 @@ float32. Gradients are those before clipping by their norm.
 
 from __future__ import annotations
 
+import re
+from fnmatch import fnmatchcase
+
 import pytest
 
 from tests.golden import (
@@ -17,7 +20,7 @@ from tests.golden import (
     readers_guided,
     readers_weighted,
 )
-from tests.golden.record import Recorded, layers_of, load_agent, target_of
+from tests.golden.record import FOLDER, Recorded, layers_of, load_agent, target_of
 
 READERS = {
     **readers_adjoint.READERS,
@@ -82,3 +85,23 @@ def test_a_wrong_draw_is_noticed(name: str) -> None:
             for ours, x in recorded.expected().items()
         ]
         assert any(missed), key
+
+
+def left_out(name: str) -> list[str]:
+    """Patterns of the numbers that the README leaves out of a record."""
+    rows = re.findall(
+        r"^\| (`.*) \| (`.*) \| .* \|$", (FOLDER / "README.md").read_text(), re.MULTILINE
+    )
+    quoted = [[re.findall(r"`([^`]+)`", column) for column in row] for row in rows]
+    found = [numbers for numbers, of in quoted if any(fnmatchcase(name, each) for each in of)]
+    return [pattern for numbers in found for pattern in numbers]
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_every_number_is_compared_or_left_out_on_purpose(name: str) -> None:
+    recorded = READERS[name](name)
+    recorded.expected()
+    rest = recorded.record.reported - recorded.record.asked
+    patterns = left_out(name)
+    assert [key for key in rest if not any(fnmatchcase(key, each) for each in patterns)] == []
+    assert [each for each in patterns if not any(fnmatchcase(key, each) for key in rest)] == []

@@ -230,11 +230,12 @@ def test_the_critic_sees_the_clipped_action_and_gives_no_gradient_outside_the_bo
     assert all((parameter.grad == 0).all() for parameter in p.actor.parameters())
 
 
-def test_the_scale_carries_no_gradient() -> None:
+@pytest.mark.parametrize("of", [fp.inverse_mean_abs, lambda q: q.abs().mean().reciprocal()])
+def test_the_scale_carries_no_gradient(of) -> None:
     p = Parts()
     batch = TensorDict(observation=torch.randn(8, 3), noise=torch.randn(8, 2), batch_size=[8])
     plain = fp.DPGLoss(p.actor, p.critic)(batch)
-    scaled = fp.DPGLoss(p.actor, p.critic, scale=fp.inverse_mean_abs)(batch)
+    scaled = fp.DPGLoss(p.actor, p.critic, scale=of)(batch)
     q = p.critic.values(batch["observation"], p.actor.act(batch["observation"], batch["noise"]))
     scale = 1 / q.mean(0).abs().mean()
     assert_close(scaled["dpg_scale"], scale.detach())

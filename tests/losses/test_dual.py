@@ -104,6 +104,18 @@ def test_it_leaves_out_the_invalid_rows_of_its_loss() -> None:
     assert (rows[:5] != 0).all()
 
 
+def test_the_network_of_its_loss_is_asked_once() -> None:
+    field, calls = fp.VelocityField(OBS, ACT, HIDDEN), []
+    field.net.register_forward_hook(lambda *_: calls.append(1))
+    clone = fp.FlowMatchingLoss(field, coefficient=fp.LearnedCoefficient())
+    both = [fp.DualLoss(clone, limit=1.0), clone]
+    for losses in (both, both[::-1]):
+        calls.clear()
+        out = fp.SumLoss(losses, fp.EulerSampler(field))(transitions(8))
+        out["loss_flow"].backward()
+        assert len(calls) == 1
+
+
 def test_an_error_below_zero_is_no_target() -> None:
     with pytest.raises(fp.ConfigError, match="fql: target_error must be a finite number above 0"):
         fp.agents.fql(OBS, ACT, hidden=HIDDEN, target_error=-1.0)

@@ -12,7 +12,9 @@ from torch.testing import assert_close
 
 import flowpolicy as fp
 from flowpolicy.functional import tanh_log_derivative
+from flowpolicy.modules.evaluated_batch import EvaluatedBatch
 from flowpolicy.modules.gaussian import TanhGaussian
+from flowpolicy.modules.keys import BatchKeys
 
 OBS, ACT, HIDDEN = 3, 2, (8,)
 
@@ -105,6 +107,9 @@ def test_noise_is_clipped() -> None:
     z = torch.tensor([[1.0, -1.0], [10.0, -10.0], [0.0, 2.0]])
     expected = torch.tensor([[0.2, -0.2], [0.5, -0.5], [0.0, 0.4]])
     assert_close(noisy.act(s, z), expected)
+    still = fp.NoisyActor(actor, std=0.0)
+    assert not still.is_random
+    assert torch.equal(still.act(s, z[:, :0]), actor.act(s, z[:, :0]))
 
 
 # -- edits -------------------------------------------------------------------------------------
@@ -168,6 +173,14 @@ def test_the_learned_coefficient_brings_the_entropy_to_its_target(target: float)
             r"TanhGaussianActor: log_std_range must be .* with low < high, got .2.0, -5.0.",
         ),
         (
+            lambda: fp.GaussianActor(OBS, ACT, HIDDEN, log_std_range=5),
+            r"GaussianActor: log_std_range must be \(low, high\) with low < high, got 5",
+        ),
+        (
+            lambda: fp.GaussianActor(OBS, ACT, HIDDEN, log_std_range=(0.0, 1.0, 2.0)),
+            "GaussianActor: log_std_range must be .* got .0.0, 1.0, 2.0.",
+        ),
+        (
             lambda: fp.GaussianActor(OBS, ACT, HIDDEN, head_gain=0.0),
             "GaussianActor: head_gain must be a finite number above 0",
         ),
@@ -180,8 +193,8 @@ def test_the_learned_coefficient_brings_the_entropy_to_its_target(target: float)
             "NoisyActor: GaussianActor draws noise of its own already.*actor.mode",
         ),
         (
-            lambda: fp.NoisyActor(fp.DeterministicActor(OBS, ACT, HIDDEN), std=0.0),
-            "NoisyActor: std must be a finite number above 0",
+            lambda: fp.NoisyActor(fp.DeterministicActor(OBS, ACT, HIDDEN), std=-0.1),
+            "NoisyActor: std must be finite and at least 0, got -0.1",
         ),
         (
             lambda: edited(-0.1),
@@ -208,6 +221,43 @@ def test_the_learned_coefficient_brings_the_entropy_to_its_target(target: float)
 def test_meaningless_parts_are_refused(make, message) -> None:
     with pytest.raises(fp.ConfigError, match=message):
         make()
+
+
+DENSE = [fp.GaussianActor(OBS, ACT, HIDDEN), fp.TanhGaussianActor(OBS, ACT, HIDDEN)]
+
+
+@pytest.mark.parametrize("actor", DENSE)
+@pytest.mark.parametrize("shape", [(4, 1), (ACT,), (1, ACT), (5, 4, ACT)])
+def test_actions_that_would_broadcast_have_no_density(actor, shape) -> None:
+    with pytest.raises(fp.ShapeError, match=f"{actor.name}: .*'action'"):
+        actor.log_prob(torch.zeros(4, OBS), torch.zeros(shape))
+
+
+@pytest.mark.parametrize("actor", DENSE)
+@pytest.mark.parametrize("dtype", [torch.int64, torch.float64])
+def test_actions_of_another_dtype_have_no_density(actor, dtype) -> None:
+    told = f"{actor.name}: 'action' is {str(dtype)[6:]} but the parameters are float32"
+    with pytest.raises(fp.DtypeError, match=told):
+        actor.log_prob(torch.zeros(4, OBS), torch.zeros(4, ACT, dtype=dtype))
+
+
+@pytest.mark.parametrize("actor", [*DENSE, fp.NoisyActor(fp.DeterministicActor(OBS, ACT, HIDDEN))])
+def test_noise_of_another_dtype_is_refused(actor) -> None:
+    s, z = torch.zeros(4, OBS), torch.zeros(4, ACT, dtype=torch.float64)
+    told = f"{actor.name}: 'noise' is float64 but the parameters are float32"
+    with pytest.raises(fp.DtypeError, match=told):
+        actor.act(s, z)
+    batch = TensorDict(observation=s, noise=z, batch_size=[4])
+    with pytest.raises(fp.DtypeError, match=told):
+        EvaluatedBatch(batch, BatchKeys()).policy_action(actor)
+
+
+@pytest.mark.parametrize("actor", DENSE)
+def test_densities_compile_without_a_break(actor) -> None:
+    torch._dynamo.reset()
+    s, a = torch.randn(4, OBS), torch.rand(4, ACT)
+    compiled = torch.compile(actor.log_prob, fullgraph=True, backend="eager")
+    assert torch.equal(compiled(s, a), actor.log_prob(s, a))
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

@@ -17,6 +17,7 @@ from flowpolicy.modules.exact_linear import ExactLinear, ExactStackedLinear
 from flowpolicy.modules.keys import BatchKeys
 from flowpolicy.modules.mlp import LayerNorm1e6, TanhGELU
 from flowpolicy.modules.stacked import StackedLayerNorm, StackedLinear
+from flowpolicy.modules.xavier_linear import XavierLinear
 
 MAKERS = {
     "field": lambda **kw: fp.VelocityField(3, 2, **kw),
@@ -33,7 +34,7 @@ def test_layers_activations_and_norms(name) -> None:
     linear, norm, outer = (
         (StackedLinear, StackedLayerNorm, ExactStackedLinear)
         if name == "critic"
-        else (nn.Linear, LayerNorm1e6, ExactLinear)
+        else (XavierLinear, LayerNorm1e6, ExactLinear)
     )
     between = [TanhGELU, norm] if name in ("critic", "value") else [TanhGELU]
     assert [type(layer) for layer in net] == [outer, *between, linear, *between, outer]
@@ -224,16 +225,58 @@ def test_results_belong_to_whom_they_were_asked_of() -> None:
         assert torch.equal(evaluated.policy_action(actor.mode), expected)
 
 
-def test_ensembles_begin_anew() -> None:
-    critic = fp.CriticEnsemble(3, 2, hidden=(8,), size=2)
-    loss = fp.TDLoss(critic, fp.TargetNetwork(critic), next_actor=fp.OneStepActor(3, 2, (8,)))
-    before = [p.clone() for p in critic.parameters()]
+def learned_coefficient_loss() -> fp.DualLoss:
+    actor, coefficient = fp.DeterministicActor(3, 2, (8,)), fp.LearnedCoefficient(2.5)
+    return fp.DualLoss(fp.CloneLoss(actor, coefficient=coefficient), limit=1.0)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: fp.FlowMatchingLoss(fp.VelocityField(3, 2, (8, 4))),
+        lambda: fp.CloneLoss(fp.DeterministicActor(3, 2, (8,), head_gain=0.1)),
+        lambda: fp.EntropyLoss(fp.TanhGaussianActor(3, 2, (8,), head_gain=0.1)),
+        lambda: fp.ExpectileLoss(fp.ValueNetwork(3, (8,)), fp.CriticEnsemble(3, 2, (8,))),
+        lambda: fp.TDLoss(fp.CriticEnsemble(3, 2, (8,)), next_value=fp.ValueNetwork(3, (8,))),
+        lambda: fp.NoiseMatchingLoss(fp.NoisePredictor(3, 2, (8, 4))),
+        learned_coefficient_loss,
+    ],
+)
+def test_networks_begin_anew_as_they_were_built(make) -> None:
+    torch.manual_seed(0)
+    loss = make()
+    built = copy.deepcopy(loss.network.state_dict())
     with torch.no_grad():
-        for parameter in critic.parameters():
+        for parameter in loss.network.parameters():
             parameter.add_(1.0)
+    torch.manual_seed(0)
     loss.reset_parameters_recursive()
-    for old, new in zip(before, critic.parameters(), strict=True):
-        assert torch.equal(old, new) == (new.ndim < 3 or new.shape[1] == 1)
+    for name, value in loss.network.state_dict().items():
+        assert torch.equal(value, built[name]), name
+
+
+def test_agents_whose_coefficients_start_elsewhere_go_into_one_stack() -> None:
+    agents = [fp.agents.fql(3, 2, hidden=(8,), alpha=alpha, spread=0.25) for alpha in (0.1, 10.0)]
+    assert len(fp.AgentStack(agents)) == 2
+
+
+@pytest.mark.parametrize("gain", [1.0, 0.1])
+def test_the_linear_layers_of_a_seed_draw_after_those_of_pytorch(gain) -> None:
+    """So that a seed gives the weights and the random stream that it always gave."""
+    torch.manual_seed(0)
+    ours, drawn = ExactLinear(5, 3, gain), torch.rand(1)
+    torch.manual_seed(0)
+    plain = nn.Linear(5, 3)
+    nn.init.xavier_uniform_(plain.weight, gain)
+    assert torch.equal(ours.weight, plain.weight)
+    assert torch.equal(drawn, torch.rand(1))
+
+
+@pytest.mark.parametrize("recipe", sorted(fp.agents.RECIPES))
+def test_an_agent_is_built_on_the_default_device(recipe) -> None:
+    with torch.device("meta"):
+        agent = fp.agents.build(recipe, 3, 2, hidden=(8,))
+    assert [name for name, tensor in agent.tensors_read() if not tensor.is_meta] == []
 
 
 def test_an_actor_without_noise_may_propose_several() -> None:
@@ -253,6 +296,16 @@ def test_a_target_has_the_keys_of_its_copy() -> None:
     policy = fp.ChunkPolicy(target, horizon=2)
     out = policy(TensorDict(observation=torch.zeros(4, 3), batch_size=[4]))
     assert out["chunk"].shape == (4, 2, 2)
+
+
+def test_a_target_of_what_has_no_keys_to_set_is_renamed_as_that_is() -> None:
+    target = fp.TargetNetwork(fp.ValueNetwork(3, hidden=(8,)))
+    with pytest.raises(
+        fp.ConfigError, match=r"ValueNetwork has no set_keys.*target\.network\.in_k"
+    ):
+        target.set_keys(observation="state")
+    target.network.in_keys = ["state"]
+    assert "state_value" in target(TensorDict(state=torch.zeros(4, 3), batch_size=[4]))
 
 
 def test_a_target_that_is_renamed_is_still_the_target() -> None:

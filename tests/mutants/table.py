@@ -101,8 +101,8 @@ MUTANTS = (
     Mutant(
         "the target reads the state before the step",
         "modules/evaluated_batch.py",
-        "return value.values(self.next_observation(value))",
-        "return value.values(self.observation(value))",
+        "values = value.values(self.next_observation(value))",
+        "values = value.values(self.observation(value))",
         CLOSED_FORMS,
     ),
     Mutant(
@@ -121,13 +121,13 @@ MUTANTS = (
     ),
     Mutant(
         "the optimizer steps before the targets move",
-        "agents/agent.py",
-        "            for target in before:\n"
-        "                target.update()\n"
-        "            self.optimizer.step()\n",
-        "            self.optimizer.step()\n"
-        "            for target in before:\n"
-        "                target.update()\n",
+        "agents/guarded_step.py",
+        "        self.move(self.before)\n"
+        "        for optimizer in self.optimizers:\n"
+        "            optimizer.step()\n",
+        "        for optimizer in self.optimizers:\n"
+        "            optimizer.step()\n"
+        "        self.move(self.before)\n",
         "tests/agents/test_update.py",
     ),
     Mutant(

@@ -130,7 +130,7 @@ def configs(draw: st.DrawFn) -> TrainConfig:
         normalize_observations=draw(st.booleans()),
         protocol=draw(st.sampled_from(sorted(PROTOCOLS))),
         eval_every=draw(st.integers(0, 10**6)),
-        eval_actors=tuple(draw(st.lists(st.text(), min_size=1, max_size=3))),
+        eval_actors=tuple(draw(st.lists(st.text(), min_size=1, max_size=3, unique=True))),
         max_episode_steps=draw(st.none() | st.integers(20, 1000)),
         threads=draw(st.none() | st.integers(1, 64)),
         compile=draw(st.sampled_from(["auto", "on", "off"])),

@@ -44,6 +44,7 @@ def command(*more: str) -> list[str]:
         ("fql={alhpa=1.0}", {}, "fql: unknown option of fql 'alhpa'; did you mean 'alpha'"),
         ("fgl={}", {}, "unknown agent 'fgl'; did you mean 'fql'"),
         ("fql={scale='unti'}", {}, "unknown scale of fql 'unti'; did you mean 'unit'"),
+        ("fql={tau='x'}", {}, "fql: fql cannot be built with .*tau='x'"),
         ("fql={}", {"run": ", ofline_steps=1"}, "unknown key of .* 'ofline_steps'; did you mean"),
         ("fql={}", {"shared": "hiden=[8]"}, "unknown option of any method .* 'hiden'; did you"),
     ],
@@ -54,9 +55,16 @@ def test_a_wrong_suite_is_refused_with_its_key(methods, extra, message):
 
 
 def test_a_suite_of_lists_is_refused():
-    for text in (f'[environments.{MAZE}]\nmethods = ["fql"]', f"[environments]\n{MAZE} = 3"):
+    table = f"[environments.{MAZE}]\n"
+    for text in (
+        f'{table}methods = ["fql"]',
+        f"{table}run = 3\nmethods = {{ fql = {{}} }}",
+        f"{table}methods = {{ fql = 3 }}",
+        f"{table}methods = {{ fql = {{ run = 3 }} }}",
+        f"[environments]\n{MAZE} = 3",
+    ):
         Path("my.toml").write_text(f'description = "d"\n{text}\n')
-        with pytest.raises(ConfigError, match="it and its methods must be tables, got"):
+        with pytest.raises(ConfigError, match="must be a table, got"):
             Suite.read("my.toml")
 
 
@@ -141,6 +149,8 @@ def test_values_of_a_sensitivity_are_told_apart(tmp_path, monkeypatch):
     assert [options["flow_steps"] for options in steps] == [2, 4]
     with pytest.raises(ConfigError, match="variant 'alpha=3' sets alpha, whose values are comp"):
         run_sensitivity("fql", MAZE, tmp_path / "c", suite="my.toml", variants=["alpha=3"])
+    with pytest.raises(ConfigError, match="fql cannot be built with .*tau='x'"):
+        run_sensitivity("fql", MAZE, tmp_path / "c", suite="my.toml", variants=["tau=x"])
 
 
 @pytest.mark.timeout(300)

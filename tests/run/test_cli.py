@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import io
 import json
 import os
 import re
@@ -19,9 +20,11 @@ import flowpolicy as fp
 from flowpolicy import data
 from flowpolicy.checkpoint import Checkpoints, load_policy
 from flowpolicy.cli import main
-from flowpolicy.cli.console import parse
-from flowpolicy.cli.train import _HERE, _config, _defaults, described, options_class
+from flowpolicy.cli.console import parse, say
+from flowpolicy.cli.train import _HERE, _config, _defaults, _report, described, options_class
 from flowpolicy.evaluate import close_environments
+from flowpolicy.plot.curve import _run_names
+from flowpolicy.run_folder import RunFolder
 from flowpolicy.train import TrainConfig
 from tests.run.conftest import MAZE, TINY
 from tests.run.pictures import read_picture
@@ -78,6 +81,8 @@ def test_train_writes_a_run_and_says_what_came_out(capsys):
         "hidden": [16, 16],
         "flow_steps": 2,
         "alpha": 3.0,
+        "spread": None,
+        "target_error": None,
         "tau": 0.005,
         "critics": 2,
         "aggregation": "mean",
@@ -85,6 +90,16 @@ def test_train_writes_a_run_and_says_what_came_out(capsys):
         "lr": 0.0003,
     }
     assert load_policy("r").obs_dim == 2
+
+
+def test_seeds_without_an_evaluation_in_common_have_no_score(capsys):
+    run = RunFolder.create("r", {"offline_steps": 20})
+    for seed, step in enumerate((10, 20)):
+        table = f"step,actor,successes,episodes,return,return_std\n{step},policy,1,2,0,0\n"
+        RunFolder.create(f"r/seed_{seed}", {}).evaluations.write_text(table)
+    _report(run)
+    out = capsys.readouterr().out
+    assert out.startswith("no score of policy: ") and "run folder: r\n" in out
 
 
 def test_a_configuration_is_where_the_next_run_starts(capsys):
@@ -119,6 +134,10 @@ def test_a_configuration_is_where_the_next_run_starts(capsys):
         (["train", "fql", "--env", "cube-singel-play-v0"], "Did you mean 'cube-single-play-single"),
         (["train", "fql", "--env", MAZE, "--n-step", "1001"], "no window of 1001 steps fits into"),
         (["train", "fql", "--preset"], "--preset needs --env"),
+        (
+            ["train", "fql", "--env", MAZE, "--eval-actors", "policy", "flow", "policy"],
+            "eval_actors must be different, got 'policy' more than once",
+        ),
         (["eval", "nowhere"], "there is no run folder nowhere"),
         (["eval", "nowhere", "--video", "film.avi"], "the name must end in .mp4 or .gif"),
         (["plot", "nowhere"], "there is no run folder nowhere"),
@@ -162,6 +181,10 @@ def test_an_existing_folder_ends_in_2(capsys):
             "offline_steps must be a whole number",
         ),
         ('{"agent": "fql", "env": "x", "options": 3}', "options must be a table of options"),
+        (
+            f'{{"agent": "fql", "env": "{MAZE}", "options": {{"hidden": [8], "alpha": "x"}}}}',
+            "fql cannot be built with hidden=(8,), flow_steps=10, critics=2, alpha='x', ",
+        ),
     ],
 )
 def test_a_configuration_that_is_none_ends_in_2(text, message, capsys):
@@ -241,6 +264,33 @@ def test_a_preset_is_a_start_that_options_change(capsys):
     assert "(default: 1024)" in capsys.readouterr().out
 
 
+def configured(agent: str, *arguments: str) -> TrainConfig:
+    kind = options_class(agent, _defaults(agent, arguments))
+    return _config(agent, parse(kind, arguments, program="x", description=""))
+
+
+def test_a_preset_takes_the_place_of_all_that_a_configuration_says_of_the_agent():
+    env = "cube-double-play-singletask-v0"
+    own = {"spread": 0.1, "tau": 0.5, "aggregation": "min"}
+    run = {"discount": 0.995, "horizon": 5, "batch_size": 32, "offline_steps": 7}
+    config = TrainConfig(agent="fql", env=env, options=own, **run)
+    Path("c.json").write_text(json.dumps(config.to_dict()))
+    preset = ["--env", env, "--preset", "--lr", "0.1"]
+    both = configured("fql", "--config", "c.json", *preset)
+    assert both == configured("fql", *preset).replace(offline_steps=7)
+    assert both.options["lr"] == 0.1
+    assert configured("fql", "--config", "c.json", "--env", env).options.items() >= own.items()
+
+
+@pytest.mark.parametrize("arguments", [("--config", "c.json"), ("--clip-norm", "None")])
+def test_no_limit_on_the_gradient_is_a_value_like_others(arguments):
+    config = TrainConfig(agent="qam", env=MAZE, options={"clip_norm": None})
+    Path("c.json").write_text(json.dumps(config.to_dict()))
+    unlimited = configured("qam", "--env", MAZE, "--hidden", "8", *arguments)
+    assert fp.agents.build("qam", 2, 2, **unlimited.recipe).clip_norm is None
+    assert configured("qam", "--env", MAZE).options["clip_norm"] == 1.0
+
+
 def test_the_horizon_of_a_preset_belongs_to_the_run(monkeypatch):
     from flowpolicy.agents import presets
 
@@ -269,6 +319,12 @@ def test_options_left_alone_give_the_agent_of_the_recipe(agent):
     a, b = named.state_dict(), plain.state_dict()
     assert a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
     assert repr(named.loss.losses) == repr(plain.loss.losses)
+
+
+def test_eval_of_the_current_folder_names_the_run(finished_run, capsys, monkeypatch):
+    monkeypatch.chdir(finished_run.path)
+    assert main(["eval", ".", "--episodes", "1", "--max-steps", "2"]) == 0
+    assert capsys.readouterr().out.splitlines()[2].split()[0] == "run"
 
 
 def test_eval_tells_success_and_writes_it(finished_run, capsys):
@@ -331,6 +387,43 @@ def test_plot_draws_runs_together(finished_run, capsys):
     assert sorted(p.name for p in Path().iterdir()) == ["p.png"]
 
 
+@pytest.mark.parametrize(
+    ("agents", "paths", "names"),
+    [
+        (("fql", "gfp"), ("a/fql", "a/gfp"), ["FQL", "GFP"]),
+        (("fql", "fql"), ("a/x", "a/y"), ["FQL (x)", "FQL (y)"]),
+        (("fql", "fql", "iql"), ("a/x", "b/x", "c"), ["FQL (a/x)", "FQL (b/x)", "IQL"]),
+        (("fql", "fql"), ("a/x", "a/x/../x"), ["FQL (x)", "FQL (x)"]),
+    ],
+)
+def test_runs_are_named_so_that_a_legend_tells_them_apart(agents, paths, names):
+    for agent, path in zip(agents, paths, strict=True):
+        if not Path(path).exists():
+            RunFolder.create(path, {"agent": agent})
+    assert _run_names([RunFolder(Path(path)) for path in paths]) == names
+
+
+def test_a_run_without_an_agent_in_the_current_folder_has_a_name(tmp_path):
+    RunFolder(tmp_path).write_json("config.json", {})
+    assert _run_names([RunFolder(Path())]) == ["RUN"]
+    assert _run_names([RunFolder(Path())] * 2) == [f"RUN ({tmp_path.name})"] * 2
+
+
+@pytest.mark.parametrize("label", ["", "_mine"])
+def test_a_label_that_no_legend_shows_is_refused(finished_run, label, capsys):
+    assert main(["plot", str(finished_run.path), "--labels", label, "--out", "p.png"]) == 2
+    assert f"error: label {label!r} would not be shown" in capsys.readouterr().err
+    assert not Path("p.png").exists()
+
+
+def test_what_an_encoding_lacks_is_written_as_a_question_mark(monkeypatch):
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii"))
+    assert main(["--version"]) == 0
+    say("97.0 ± 1.0 %")
+    assert written.getvalue().endswith(b"97.0 ? 1.0 %\n")
+
+
 def test_a_file_where_a_folder_is_meant_ends_in_one_line(capsys):
     Path("file").touch()
     assert main(["data", "generate", "pointmaze-medium-navigate", "--root", "file/x"]) == 2
@@ -352,8 +445,6 @@ def fp_colors(count):
 
 
 def test_plot_without_evaluations_says_so(capsys):
-    from flowpolicy.run_folder import RunFolder
-
     RunFolder.create("r", {})
     assert main(["plot", "r"]) == 2
     assert "error: r has no evaluation yet (no rows in eval.csv)" in capsys.readouterr().err

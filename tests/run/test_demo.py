@@ -18,6 +18,7 @@ from flowpolicy.errors import ConfigError
 from flowpolicy.evaluate import wilson_interval
 from flowpolicy.plot import Maze
 from flowpolicy.run_folder import RunFolder
+from flowpolicy.train.lock import WriterLock
 from tests.run.pictures import read_picture
 
 
@@ -35,7 +36,7 @@ def test_the_settings_are_those_that_are_promised():
     assert (SETTINGS.n_step, SETTINGS.discount) == (10, 0.995)
 
 
-def interrupted(*_):
+def interrupted(*_, **__):
     raise KeyboardInterrupt
 
 
@@ -115,6 +116,33 @@ def test_a_demo_that_is_killed_ends_as_one_that_is_not(tmp_path):
     for seed in (0, 1):
         path = f"fql/seed_{seed}/checkpoints/last/model.safetensors"
         assert (killed / path).read_bytes() == (whole / path).read_bytes()
+
+
+def test_a_folder_in_which_another_demo_trains_is_left_where_it_is(tmp_path, monkeypatch):
+    demo = tmp_path / "demo"
+    for folder in (demo / "fql", tmp_path / "demo-previous"):
+        folder.mkdir(parents=True)
+    for folder in (demo, tmp_path / "demo-previous"):
+        (folder / "settings.json").write_text("{}")
+    monkeypatch.chdir(demo)
+    lock = WriterLock(demo / "fql")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(ConfigError, match="demo/fql is being written by process"):
+        run_demo(".", progress=False)
+    assert sorted(tmp_path.rglob("*")) == before
+    lock.release()
+
+
+def test_a_demo_in_the_current_folder_makes_room_for_another(tmp_path, monkeypatch):
+    demo = tmp_path / "demo"
+    demo.mkdir()
+    (demo / "settings.json").write_text("{}")
+    monkeypatch.chdir(demo)
+    monkeypatch.setattr("flowpolicy.demo.train_seeds", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run_demo(".", progress=False)
+    assert (tmp_path / "demo-previous" / "settings.json").read_text() == "{}"
+    assert RunFolder(demo).read_json("settings.json")["seeds"] == [0, 1]
 
 
 @pytest.mark.parametrize("options", [{"jobs": 0}, {"seeds": (0, 0)}])

@@ -16,23 +16,26 @@ import torch
 import flowpolicy as fp
 from flowpolicy import doctor
 from flowpolicy.agents import Agent
+from flowpolicy.checkpoint.migrations import FORMAT_VERSION
 from flowpolicy.cli import main
 from flowpolicy.data import Dataset
 from flowpolicy.doctor import Finding, actions, examine_machine, examine_run, learning, outcomes
 from flowpolicy.doctor.examined import Examined, bounds
-from flowpolicy.doctor.hardware import disk
+from flowpolicy.doctor.hardware import disk, gpus
 from flowpolicy.doctor.rendering import failure
-from flowpolicy.doctor.software import TESTED, compared
+from flowpolicy.doctor.software import TESTED, compared, compiler
 from flowpolicy.doctor.surroundings import variables
 from flowpolicy.doctor.values import critics_tell_apart, rewards_differ, values_in_reach
 from flowpolicy.errors import ConfigError
+from flowpolicy.evaluate import Evaluation
 from flowpolicy.modules import Actor
 from flowpolicy.modules.evaluated_batch import EvaluatedBatch
 from flowpolicy.run_folder import RunFolder
-from flowpolicy.train.records import EVALUATION_COLUMNS
+from flowpolicy.train.records import evaluation_row
 from flowpolicy.weights import Weight
 from tests.data.conftest import transitions
 from tests.run.conftest import TINY
+from tests.run.test_checkpoint_directory import with_version
 from tests.test_project import pins
 
 ROWS = 64
@@ -78,8 +81,15 @@ class TestHealthy:
     def test_a_finished_run(self, run):
         findings = examine_run(run)
         assert not [f for f in findings if f.level in ("warning", "error")]
-        subjects = {finding.subject for finding in findings}
-        assert {"checkpoints", "qvalue"} <= subjects
+        assert {"checkpoints", "skipped"} <= {finding.subject for finding in findings}
+
+    def test_a_run_that_has_just_begun(self, run):
+        run.forget_tables()
+        shutil.rmtree(run.checkpoints.root)
+        (run.path / "data.json").unlink()
+        findings = examine_run(run)
+        assert set(levels(findings)) == {"note"}
+        assert "there is no row yet" in next(f.told for f in findings if f.subject == "metrics")
 
     def test_a_run_of_a_gpu(self, run):
         here = [finding.told for finding in examine_run(run)]
@@ -140,17 +150,35 @@ class TestValues:
     @pytest.mark.parametrize(
         ("highest", "message"),
         [
-            (lambda _: 50.0, "warning: between -50 and 50 at update 2,000; .*overestimated"),
-            (lambda i: 1.5**i, "error: between -50 and .* run away and still grow"),
+            (lambda _: 50.0, "warning: between -50 and 50 at update 2,000; .*they are too high$"),
+            (lambda i: 1.5**i, "error: between -50 and .* too high and still run away"),
             (lambda _: math.inf, "error: between -50 and inf"),
         ],
     )
     def test_beyond(self, tmp_path, highest, message):
         assert re.match(message, told(values_in_reach(examined(tmp_path, self.rows(highest)))))
 
-    def test_below(self, tmp_path):
-        run = examined(tmp_path, self.rows(lambda _: 0.0, lowest=-300.0))
-        assert told(values_in_reach(run)).startswith("warning: between -300 and 0 at update 2,000")
+    @pytest.mark.parametrize("name", ["fql", "rebrac"])
+    def test_below(self, tmp_path, name):
+        run = examined(tmp_path, self.rows(lambda _: 0.0, lowest=-300.0), agent=agent(name))
+        if name == "rebrac":  # whose penalty is no reward
+            assert levels(values_in_reach(run)) == ["ok"]
+            return
+        (finding,) = values_in_reach(run)
+        assert finding.level == "warning"
+        assert re.search("between -300 and 0 at update 2,000; .*they are too low$", finding.told)
+        assert "aggregation=min" not in finding.advice
+
+    def test_both_sides(self, tmp_path):
+        run = examined(tmp_path, self.rows(lambda _: 50.0, lowest=-300.0))
+        sides = [f.told.partition("they are ")[2] for f in values_in_reach(run)]
+        assert sides == ["too high", "too low"]
+
+    def test_values_of_which_nothing_is_to_be_said(self, tmp_path):
+        none = self.rows(lambda _: math.nan, lowest=math.nan)
+        assert not list(values_in_reach(examined(tmp_path, none)))
+        early = examined(tmp_path, self.rows(lambda _: 50.0)[:9])
+        assert not list(values_in_reach(early))
 
     def test_reach_is_that_of_one_row_for_ever(self):
         entries = transitions([4], successes={1})
@@ -159,9 +187,14 @@ class TestValues:
         assert bounds(Dataset(entries), 1.0) is None
 
     def test_rewards_that_are_all_alike(self, tmp_path):
-        run = replace(examined(tmp_path), reach=(0.0, 0.0))
-        assert "every row of the data promises the same return, 0" in told(rewards_differ(run))
-        assert not list(rewards_differ(examined(tmp_path)))
+        run = examined(tmp_path, agent=agent())
+        assert not list(rewards_differ(run))
+        alike = replace(run, reach=(0.0, 0.0))
+        expected = "every row of the data promises the same return, 0"
+        assert told(rewards_differ(alike)).startswith(f"warning: {expected}")
+        online = replace(alike, config=TINY.replace(online_steps=1000))
+        assert told(rewards_differ(online)).startswith(f"note: {expected}")
+        assert not list(rewards_differ(replace(alike, agent=agent("flow_bc"))))
 
     @pytest.mark.parametrize("name", ["fql", "cgql"])
     def test_critics_that_have_collapsed(self, tmp_path, name):
@@ -211,6 +244,15 @@ class TestActions:
                 parameter.zero_()
         findings = actions.noise_matters(probed(tmp_path, of))
         assert "actions of policy spread by 0 at one state, its clone's by" in told(findings)
+
+    def test_a_clone_is_told_of_no_critics_and_no_clone(self, tmp_path):
+        of = agent("bc")
+        with torch.no_grad():
+            of.networks["actor"].net.mean.bias.add_(9)
+        run = probed(tmp_path, of)
+        assert told(actions.not_saturated(run)).endswith("of the data's, which it clones")
+        (finding,) = actions.noise_matters(run)
+        assert (finding.level, finding.advice) == ("warning", "")
 
     def test_far_from_the_teacher(self, tmp_path):
         run = probed(tmp_path, self.shifted(3.0))
@@ -318,10 +360,11 @@ class TestLearning:
 class TestOutcomes:
     def evaluated(self, folder: Path, policy: int, flow: int, step: int = 5000) -> Examined:
         with (folder / "eval.csv").open("w", newline="") as file:
-            table = csv.DictWriter(file, EVALUATION_COLUMNS)
+            empty = dict.fromkeys(evaluation_row(0, 0, "", Evaluation((0.0,), (1,), None, 0.0)), 0)
+            table = csv.DictWriter(file, list(empty))
             table.writeheader()
             for actor, successes in (("policy", policy), ("flow", flow)):
-                row = dict.fromkeys(EVALUATION_COLUMNS, 0) | {"step": step, "actor": actor}
+                row = empty | {"step": step, "actor": actor}
                 table.writerow(row | {"successes": successes, "episodes": 50})
         return examined(folder)
 
@@ -351,6 +394,19 @@ class TestOutcomes:
         (run.checkpoints.path(10) / "state.json").unlink()
         assert doctor.worst(examine_run(run)) == "warning"
 
+    def test_one_of_a_newer_format_is_not_to_be_removed(self, run):
+        with_version(run.checkpoints.path(20), FORMAT_VERSION + 1)
+        (bad,) = [f for f in examine_run(run) if f.level == "error"]
+        assert bad.told.startswith("cannot be read by this flowpolicy: checkpoint ")
+        assert bad.advice == "use the flowpolicy that wrote it"
+
+    def test_one_that_the_run_drops_meanwhile_is_left_out(self, run):
+        (run.checkpoints.path(10) / "state.json").unlink()
+        findings = outcomes.checkpoints_are_whole(examined(run.path))
+        assert "state.json cannot be read" in next(findings).told
+        shutil.rmtree(run.checkpoints.path(20))
+        assert not list(findings)
+
     def test_data_that_are_not_the_runs(self, run, tmp_path):
         other = Dataset({**transitions([30]), "action": torch.zeros(30, 2)})
         for options, message in (
@@ -365,6 +421,19 @@ class TestOutcomes:
         run.metrics.write_text("step,rate\n1\n")
         (finding,) = [f for f in examine_run(run) if f.level == "warning"]
         assert "row 1 has not the 2 columns of the header" in finding.told
+
+    def test_seeds_that_were_not_begun(self, run, tmp_path, capsys):
+        several = RunFolder.create(tmp_path / "several", {**run.config(), "seeds": [0, 1]})
+        assert main(["doctor", str(several.path)]) == 0
+        out = capsys.readouterr().out
+        assert out.count("note ") == 2 and "note     seed 0: has no folder in" in out
+        shutil.copytree(run.path, several.path / "seed_0", symlinks=True)
+        assert main(["doctor", str(several.path), "--quiet"]) == 0
+        out = capsys.readouterr().out
+        assert f"{several.path / 'seed_0'}:" in out
+        assert "seed 1: has no folder in" in out and "seed 0: has" not in out
+        with pytest.raises(ConfigError, match="examine each by itself: seed_0, seed_1"):
+            examine_run(several)
 
     def test_no_run(self, tmp_path, capsys):
         with pytest.raises(ConfigError, match="cannot be read"):
@@ -395,6 +464,49 @@ class TestMachine:
     )
     def test_versions(self, name, found, level):
         assert compared(name, found, TESTED[name]).level == level
+
+    @pytest.mark.parametrize(
+        ("there", "named", "expected"),
+        [
+            (["g++", "clang++"], None, ("ok", "")),
+            (["clang++"], None, ("note", "set CXX=clang++, which is here")),
+            (["clang++"], "clang++", ("ok", "")),
+            (["g++"], "icpc", ("warning", "set CXX=g++, which is here")),
+            ([], None, ("note", "install g++, for instance apt-get install g++")),
+        ],
+    )
+    def test_the_compiler_is_the_one_that_torch_calls(
+        self, tmp_path, monkeypatch, there, named, expected
+    ):
+        for name in there:
+            (tmp_path / name).touch(mode=0o755)
+        monkeypatch.setenv("PATH", str(tmp_path))
+        monkeypatch.setattr("sys.platform", "linux")
+        monkeypatch.delenv("CXX", raising=False)
+        if named:
+            monkeypatch.setenv("CXX", named)
+        (finding,) = compiler()
+        assert (finding.level, finding.advice) == expected
+
+    def test_a_gpu_that_others_have_is_told_beside_the_free_one(self, monkeypatch):
+        def free(index: int) -> tuple[int, int]:
+            if index == 0:
+                raise RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be")
+            return 8 * 10**9, 10 * 10**9
+
+        for name, value in (
+            ("is_available", lambda: True),
+            ("device_count", lambda: 2),
+            ("mem_get_info", free),
+            ("get_device_name", lambda _: "a GPU"),
+        ):
+            monkeypatch.setattr(torch.cuda, name, value)
+        busy, idle = gpus()
+        assert (busy.level, busy.told) == (
+            "warning",
+            "cannot be used now: CUDA error: out of memory",
+        )
+        assert (idle.level, idle.told[:26]) == ("ok", "a GPU, 8 of 10 GB free, CU")
 
     def test_a_backend_that_is_none(self):
         assert "RuntimeError" in failure({"MUJOCO_GL": "crayons"})

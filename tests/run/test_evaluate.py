@@ -280,6 +280,16 @@ def test_an_environment_may_tell_of_successes_alone():
     assert 0 < sum(found.successes) < 12
 
 
+def test_a_success_counts_whatever_comes_after_it():
+    class Passing(LineWorld):
+        def step(self, action):
+            *step, _ = super().step(action)
+            return (*step, {"success": self.time == 3})
+
+    result = evaluate(Drift(-1.0), Passing, episodes=2)
+    assert (result.lengths, result.successes) == ((10, 10), (True, True))
+
+
 def test_max_steps_ends_episodes():
     assert evaluate(Drift(-1), LineWorld, episodes=2, max_steps=4).lengths == (4, 4)
 

@@ -48,6 +48,7 @@ def _here(tmp_path, monkeypatch):
         ({"alpha": "3.0"}, "alpha must be a list of values, got 3.0"),
         ({"alpha": "[1.0, 1]"}, "two runs are .*/fql,alpha=1/seed_0"),
         ({"alpha": "[-1.0]"}, "fql,alpha=-1: .*coefficient must be"),
+        ({"alpha": "['x']"}, "fql,alpha=x: fql cannot be built with .*alpha='x'"),
         ({"alpha": "[nan]"}, "alpha nan: alpha must be finite, got nan"),
         ({"batch_size": "[16, 0]"}, "batch_size 0: batch_size must be at least 1, got 0"),
         ({"scale": '["unti"]'}, "unknown scale of fql 'unti'; did you mean 'unit'"),

@@ -314,10 +314,17 @@ def test_windows_that_were_cut_elsewhere_are_refused(data, out):
     assert not out.exists()
 
 
-def test_windows_with_a_mark_of_chunks_are_refused(data, out):
+@pytest.mark.parametrize(
+    ("n_step", "error", "told"),
+    [
+        (1, ConfigError, "the data have 'valid', which no environment gives"),
+        (3, DataError, "n_step: the rows of '.*' have 'valid', which tells of chunks"),
+    ],
+)
+def test_steps_with_a_mark_of_chunks_are_refused(data, out, n_step, error, told):
     entries = {**data.entries(), "valid": torch.ones(len(data), 1, dtype=torch.bool)}
-    config = SHORT.replace(n_step=3)
-    with pytest.raises(ConfigError, match="the data have 'valid', which no environment gives"):
+    config = SHORT.replace(n_step=n_step)
+    with pytest.raises(error, match=told):
         train(config, out, dataset=Dataset(entries, data.info), progress=False)
 
 

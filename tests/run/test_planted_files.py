@@ -235,7 +235,7 @@ NOT_READING = """
     checkpoint.policy.runs_below checkpoint.store.LoadedCheckpoint
     data.dataset.Dataset.save demo.DemoSummary doctor.examine_machine doctor.hardware.disk
     plot.maze.maze_picture run_folder.RunFolder.create
-    run_folder.RunFolder.refuse_existing
+    run_folder.RunFolder.refuse_existing train.lock.WriterLock
 """
 #: ... or hands it to one of the readers, or is a part of one.
 HANDING_ON = """
@@ -245,6 +245,7 @@ HANDING_ON = """
     cli.sensitivity.Options
     cli.verify.Options cli.sweep.Options benchmark.grid.Grid.cells benchmark.sweep.run_one
     benchmark.sweep.run_sweep benchmark.sweep.sweep_report
+    benchmark.sensitivity.run_sensitivity benchmark.sensitivity.sensitivity_report
     data.generate.command.generate demo.run_demo doctor.examined.examine
     run_folder.RunFolder run_folder.read_table train.seeds.train_seeds
     train.together.train_together

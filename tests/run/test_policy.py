@@ -16,7 +16,7 @@ from tensordict import TensorDict
 import flowpolicy as fp
 from flowpolicy import data
 from flowpolicy.checkpoint import Checkpoints, DeployedPolicy, load_policy
-from flowpolicy.checkpoint.policy import deployed_actor
+from flowpolicy.checkpoint.policy import deployed_actor, load_agent
 from flowpolicy.errors import CheckpointError, ConfigError
 from flowpolicy.evaluate import evaluate
 from flowpolicy.modules import Actor
@@ -61,6 +61,20 @@ def test_policies_of_several_networks_load_with_all_of_them(tmp_path, name, opti
     with torch.inference_mode():
         loaded = policy.act(*inputs(policy))
     assert torch.equal(loaded, agent.policy.act(*inputs(agent.policy)))
+
+
+@pytest.mark.parametrize("name", ["fql", "qam", "cgql", "dac"])
+def test_agents_load_where_gradient_is_ruled_out(tmp_path, name):
+    """Their losses ask at construction whether critics are differentiable, which nothing is."""
+    options = {"hidden": [16, 16]}
+    agent = fp.agents.build(name, 3, 2, **options)
+    recipe = {"agent": name, "obs_dim": 3, "act_dim": 2, "options": options}
+    Checkpoints(tmp_path / "checkpoints").save(agent, config={"recipe": recipe})
+    with torch.inference_mode():
+        policy, loaded = load_policy(tmp_path), load_agent(tmp_path)
+        action = policy.act(*inputs(policy))
+        assert torch.equal(loaded.policy.act(*inputs(policy)), action)
+    assert torch.equal(agent.policy.act(*inputs(agent.policy)), action)
 
 
 def test_all_ways_to_name_a_checkpoint(finished_run):

@@ -16,7 +16,7 @@ import flowpolicy as fp
 from flowpolicy.agents import RECIPES
 from flowpolicy.errors import ConfigError
 from flowpolicy.evaluate import PROTOCOLS, Protocol, bootstrap_interval, evaluate, protocol
-from flowpolicy.results import Score, mean_over_tasks, score
+from flowpolicy.results import Point, Score, mean_over_tasks, pooled, read_points, score
 from flowpolicy.run_folder import RunFolder
 from flowpolicy.train import TrainConfig, train
 from tests.run.conftest import TINY
@@ -170,6 +170,30 @@ def test_returns_where_nobody_tells_of_success(tmp_path):
     assert (found.values, found.success) == ((-1.5,), False)
     assert str(found) == "-1.5"
     assert found.differences == ("20 episodes per evaluation, not 50", "1 seed, not 8")
+
+
+def test_an_actor_that_never_succeeds_is_counted_as_the_one_that_does(tmp_path):
+    run = several(tmp_path / "r", [["", 40], ["", ""]])
+    with run.seeds()[0].evaluations.open("a", newline="") as file:
+        csv.writer(file).writerow([20, "flow", "", 50, 250.0, 0])
+    actors = read_points(run)
+    values = {actor: [[p.value for p in line] for line in lines] for actor, lines in actors.items()}
+    assert values == {"policy": [[0.0, 80.0], [0.0, 0.0]], "flow": [[0.0]]}
+    silent = read_points(recorded(tmp_path / "s", [""]))
+    assert [point.value for point in silent["policy"][0]] == [-1.5]
+
+
+def test_seeds_that_differ_in_updates_online_are_pooled_by_steps_of_the_environment():
+    def line(waited: int) -> list[Point]:
+        online = [Point(10 + n - waited, 1, 2, 0.0, 1.0, env_steps=n) for n in (5, 10)]
+        return [Point(10, 0, 2, 0.0, 1.0), *online]
+
+    together = pooled([line(1), line(3)])
+    assert [(p.step, p.env_steps, p.successes) for p in together] == [
+        (10, 0, 0),
+        (14, 5, 2),
+        (19, 10, 2),
+    ]
 
 
 def test_the_spread_over_tasks_is_that_of_the_seeds_means():

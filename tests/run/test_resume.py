@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
+import random
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -20,6 +23,7 @@ from flowpolicy.train import ONLINE_PROTOCOLS, train
 from flowpolicy.train.best import best_step
 from flowpolicy.train.interaction import Interaction
 from flowpolicy.train.phases import OnlinePhase
+from flowpolicy.train.records import CsvFile
 from flowpolicy.train.run import Run
 from tests.run.pole import POLE, SHORT, pole_data
 from tests.run.test_online import interrupted, without_times
@@ -211,21 +215,50 @@ def test_an_untrained_policy_is_not_kept(out, data):
     assert kept(train(config, out, dataset=data, progress=False))[0] == [1]
 
 
-def test_success_comes_before_returns_and_what_is_no_number_last():
-    def row(step, success, value, actor="policy"):
-        return {"step": str(step), "actor": actor, "success": success, "return": value}
+def evaluated(path: Path, *rows: tuple[int, str, int | None, float]) -> RunFolder:
+    """A run with evaluations of four episodes: step, actor, successes, return."""
+    run = RunFolder.create(path, {})
+    table = CsvFile(run.evaluations)
+    for step, actor, successes, value in rows:
+        row = {"step": step, "actor": actor, "successes": successes, "return": value}
+        table.append({**row, "episodes": 4, "return_std": 0.0})
+    return run
 
+
+def test_success_comes_before_returns_and_what_is_no_number_last(tmp_path):
+    run = evaluated(
+        tmp_path / "success",
+        (1, "policy", 2, 9.0),
+        (2, "policy", 3, 1.0),
+        (3, "flow", 4, 1.0),
+        (4, "policy", 3, 2.0),
+    )
+    assert best_step(run, "policy", {1, 2, 3, 4}) == 2
+    assert best_step(run, "policy", {1}) == 1
+    assert best_step(run, "policy", {3}) is None
+    assert best_step(run, "edit", {1}) is None
+    returns = evaluated(
+        tmp_path / "returns", (1, "policy", None, math.nan), (2, "policy", None, -5.0)
+    )
+    assert best_step(returns, "policy", {1, 2}) == 2
+    assert best_step(evaluated(tmp_path / "none"), "policy", {1}) is None
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_best_of_any_table_is_the_first_with_the_highest_number(tmp_path, seed):
+    draw = random.Random(seed)  # noqa: S311
+    told = [None, *range(5)] if seed % 2 else [None]  # some say nothing where there is no success
     rows = [
-        row(1, "0.5", "9"),
-        row(2, "0.75", "1"),
-        row(3, "1.0", "1", "flow"),
-        row(4, "0.75", "2"),
+        (step, actor, draw.choice(told), draw.choice([math.nan, -2.0, -1.0, 150.0]))
+        for step in range(8)
+        for actor in ("policy", "flow")
     ]
-    assert best_step(rows, "policy", {1, 2, 3, 4}) == 2
-    assert best_step(rows, "policy", {1}) == 1
-    assert best_step(rows, "policy", {3}) is None
-    assert best_step([row(1, "", "nan"), row(2, "", "-5")], "policy", {1, 2}) == 2
-    # Some environments say nothing where there is no success.
-    told = [row(1, "", "150"), row(2, "0.9", "3")]
-    assert best_step(told, "policy", {1, 2}) == 2
-    assert best_step(told, "policy", {1}) == 1
+    tells = any(successes is not None for _, _, successes, _ in rows)
+    wanted = set(draw.sample(range(8), 5))
+    best, highest = None, -math.inf
+    for step, actor, successes, value in rows:
+        score = successes or 0 if tells else value
+        score = -math.inf if math.isnan(score) else score
+        if actor == "policy" and step in wanted and (best is None or score > highest):
+            best, highest = step, score
+    assert best_step(evaluated(tmp_path / "run", *rows), "policy", wanted) == best

@@ -39,9 +39,10 @@ from flowpolicy.train import (
 from flowpolicy.train.precision import products_in
 from flowpolicy.train.processes import train_all
 from flowpolicy.train.records import CsvFile, TensorBoard
-from flowpolicy.train.seeds import SeedError
+from flowpolicy.train.seeds import RunsFailedError
+from flowpolicy.train.stages import stages_of
 from flowpolicy.train.stop import AgreedStop, StopRequest
-from flowpolicy.train.task import _require_bounds
+from flowpolicy.train.task import _require_bounds, load_dataset
 from tests.run.conftest import MAZE, TINY
 from tests.run.pictures import read_picture
 
@@ -213,6 +214,13 @@ def test_seeds_say_once_what_each_of_them_would_say(out):
     assert said[0].startswith(f"data: {MAZE} (embedded), ")
 
 
+@pytest.mark.parametrize("agent", ["bc", "flow_bc"])
+def test_windows_are_cut_only_where_a_loss_reads_rewards(agent):
+    dataset, _ = load_dataset(TINY.replace(agent=agent, options={}, n_step=600))
+    assert (len(dataset), dataset.info.n_step) == (190_000, 1)
+    assert stages_of(dataset) == []  # of online steps
+
+
 def test_a_stopped_run_knows_whether_it_had_learned(out, monkeypatch):
     import signal
 
@@ -363,7 +371,7 @@ def test_seeds_are_trained_in_processes_and_shown_together(out):
 @pytest.mark.timeout(300)
 def test_a_failing_seed_is_named(out):
     config = TINY.replace(eval_actors=("flw",))
-    with pytest.raises(SeedError, match="1 of 1 seeds failed; seed 4: unknown actor of fql 'flw'"):
+    with pytest.raises(RunsFailedError, match="1 of 1 seeds failed; seed 4: unknown actor of fql"):
         train_seeds(config, (4,), out, progress=False)
 
 
@@ -490,11 +498,21 @@ def test_seeds_as_one_program_are_in_the_same_precision_as_alone(out):
     assert losses[0] != losses[2]
 
 
-def test_tf32_is_for_updates_alone():
-    before = torch.get_float32_matmul_precision()
+@pytest.mark.parametrize("said", ["none", "ieee", "tf32"])
+def test_tf32_is_for_updates_alone(said):
+    """Whichever of torch's two ways to say it was used before; one raises where the other was."""
+    matmul = torch.backends.cuda.matmul
+    before = matmul.fp32_precision
+    matmul.fp32_precision = said
+    try:
+        with products_in(TINY.replace(device="cuda", precision="tf32")):
+            assert matmul.fp32_precision == "tf32"
+        assert matmul.fp32_precision == said
+    finally:
+        matmul.fp32_precision = before
     with products_in(TINY.replace(device="cuda", precision="tf32")):
         assert torch.get_float32_matmul_precision() == "high"
-    assert torch.get_float32_matmul_precision() == before
+    assert torch.get_float32_matmul_precision() == "highest"
 
 
 def test_a_machine_that_cannot_compile_trains_and_says_why(out, monkeypatch):
@@ -620,14 +638,6 @@ def test_own_chunks_must_be_those_of_the_run(out):
     action = policy.act(observation, noise)
     assert action.shape == (4, 3)
     torch.testing.assert_close(policy.environment_action(action), 2 * action)
-
-
-def test_a_table_of_given_columns_refuses_others(tmp_path):
-    table = CsvFile(tmp_path / "t.csv", ["a"])
-    table.append({"a": 1})
-    with pytest.raises(ConfigError, match="the table has no column 'b'"):
-        table.append({"a": 1, "b": 2})
-    assert rows(table.path) == [{"a": "1"}]
 
 
 def test_a_table_grows_with_its_rows(tmp_path):

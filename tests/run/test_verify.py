@@ -15,12 +15,14 @@ from flowpolicy.checkpoint import (
     verify_checkpoint,
     write_directory,
 )
+from flowpolicy.checkpoint.migrations import FORMAT_VERSION
 from flowpolicy.checkpoint.tensors import bytes_to_tensors, tensors_to_bytes
 from flowpolicy.cli import main
 from flowpolicy.data import Dataset
 from flowpolicy.errors import CheckpointError, ConfigError, DataError
 from tests.run.checkpoints import make
 from tests.run.pole import pole_data
+from tests.run.test_checkpoint_directory import with_version
 
 
 def flip(path: Path, position: int = -1) -> None:
@@ -64,6 +66,27 @@ def test_what_is_damaged_is_named_with_what_is_not(run, capsys):
     assert lines[1] == "intact   run/checkpoints/step_00000002"
     assert "content of model.safetensors changed since it was written" in lines[2]
     assert lines[3] == "newest intact in run/checkpoints: step_00000002"
+
+
+def test_an_intact_one_of_a_newer_format_is_not_called_damaged(run, capsys):
+    with_version(run / "checkpoints" / "step_00000003", FORMAT_VERSION + 1)
+    code, lines = verified(capsys, run)
+    assert code == 1
+    assert lines[2].startswith("unusable checkpoint run/checkpoints/step_00000003: format version")
+    assert lines[3] == "newest intact in run/checkpoints: step_00000002"
+
+
+def test_one_that_a_run_drops_meanwhile_is_left_out(run, monkeypatch, capsys):
+    def reads(path: Path) -> None:
+        shutil.rmtree(run / "checkpoints" / "step_00000001", ignore_errors=True)
+        verify_checkpoint(path)
+
+    monkeypatch.setattr("flowpolicy.cli.verify.verify_checkpoint", reads)
+    code, lines = verified(capsys, run)
+    assert (code, [line.split("/")[-1] for line in lines[:2]]) == (
+        0,
+        ["step_00000002", "step_00000003"],
+    )
 
 
 def test_seeds_and_several_paths(run, capsys):
@@ -160,6 +183,16 @@ def test_a_flipped_bit_of_a_saved_data_set_is_found(data, tmp_path, monkeypatch,
     monkeypatch.setattr("flowpolicy.data.saved.CHECKED", 100)  # a large file is mapped unread
     assert len(Dataset.open(path)) == len(data)
     assert verified(capsys, path)[0] == 1
+
+
+def test_a_data_set_beside_runs_is_verified_and_the_files_of_a_run_are_not(run, data, capsys):
+    data.save(Path("set.safetensors"))
+    assert verified(capsys, ".")[1][-1] == "intact   set.safetensors"
+    flip(Path("set.safetensors"))
+    code, lines = verified(capsys, ".")
+    assert (code, lines[-1][:24]) == (1, "damaged  set.safetensors")
+    (run / "bad_batch.safetensors").write_bytes(b"cut")
+    assert verified(capsys, run)[0] == 0
 
 
 def test_a_changed_description_is_found(data, tmp_path):

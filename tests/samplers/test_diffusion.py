@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 
 import pytest
+import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
 import flowpolicy as fp
-from flowpolicy.paths import diffusion_steps
+from flowpolicy.paths import ScheduleSample, diffusion_steps
 from tests.contracts.factories import ACT, OBS, noise_for, observations
 from tests.samplers.test_guided import Detached
 
@@ -73,6 +74,21 @@ def test_without_a_limit_the_end_of_the_chain_bootstraps_as_it_is() -> None:
 def test_a_schedule_that_ends_in_pure_noise_is_refused() -> None:
     with pytest.raises(fp.ConfigError, match=r"CosineSchedule\(\) leaves no data at t = 0"):
         fp.DDPMSampler(GaussianPredictor(3), schedule=fp.CosineSchedule())
+
+
+class Straight(fp.paths.Schedule):
+    """Which preserves no variance, but leaves a little data at the start."""
+
+    def at(self, t: Tensor) -> ScheduleSample:
+        alpha, one = 0.01 + 0.99 * t, torch.ones_like(t)
+        return ScheduleSample(alpha, 1 - t, 0.99 * one, -one)
+
+
+@pytest.mark.parametrize("sampler", [fp.DDPMSampler, fp.JumpSampler])
+def test_a_schedule_that_does_not_preserve_the_variance_is_refused(sampler) -> None:
+    told = r"Straight.* does not preserve the variance: .* lies from 0\.5\d* to 1"
+    with pytest.raises(fp.ConfigError, match=told):
+        sampler(GaussianPredictor(10), schedule=Straight())
 
 
 def test_what_predicts_no_noise_is_refused() -> None:

@@ -22,6 +22,7 @@ from flowpolicy.functional import (
     memoryless_path,
     memoryless_step,
 )
+from tests.contracts.factories import Parts
 from tests.samplers.test_gaussian import GaussianField, M, S
 
 C, TAU = 1.0, 3.0
@@ -141,3 +142,54 @@ def test_the_error_is_zero_at_the_target_and_sums_steps_and_dimensions() -> None
 def test_the_cost_of_control() -> None:
     cost = control_cost(column(1.0, -2.0).view(1, 2), noise_scale=0.5)
     assert cost.tolist() == [[40.0]]
+
+
+# -- the straight path alone -------------------------------------------------------------------
+
+
+def guided(p: Parts, field: fp.VelocityField | fp.TargetNetwork) -> fp.GuidedSampler:
+    return fp.GuidedSampler(fp.EulerSampler(field), p.critic, coefficient=0.1, temperature=1.0)
+
+
+def adjoint_loss(p: Parts, base: fp.VelocityField | fp.TargetNetwork) -> fp.Loss:
+    return fp.AdjointMatchingLoss(p.behavior, base, p.critic, temperature=1.0)
+
+
+USERS = {
+    "a policy": lambda p: (fp.MemorylessSDE(p.field), []),
+    "the end of a policy": lambda p: (fp.MemorylessSDE(p.behavior, end=p.field), []),
+    "guidance": lambda p: (guided(p, p.field), []),
+    "guidance of a target": lambda p: (fp.BestOf(guided(p, p.slow), p.critic), []),
+    "guidance in a loss": lambda p: (
+        p.flow,
+        [fp.TDLoss(p.critic, p.target, next_actor=guided(p, p.field))],
+    ),
+    "a loss of a path's end": lambda p: (p.flow, [fp.DPGLoss(fp.MemorylessSDE(p.field), p.critic)]),
+    "a base": lambda p: (p.flow, [adjoint_loss(p, p.field)]),
+    "a base's target": lambda p: (p.flow, [adjoint_loss(p, p.slow)]),
+}
+
+
+@pytest.mark.parametrize("use", USERS.values(), ids=USERS)
+def test_an_agent_takes_no_field_of_another_path_for_a_straight_one(use) -> None:
+    """By the ordinary equation a cosine's flow has the data's deviation, by this one 0.6 of it."""
+    p = Parts()
+    policy, losses = use(p)
+    fp.Agent(policy, [fp.FlowMatchingLoss(p.field), *losses], networks={"b": p.behavior})
+    other = fp.FlowMatchingLoss(p.field, fp.AffinePath(fp.CosineSchedule()))
+    with pytest.raises(
+        fp.ConfigError,
+        match="needs a field of the straight path, but 'flow' trains its field on AffinePath.*Lin",
+    ):
+        fp.Agent(policy, [other, *losses], networks={"b": p.behavior})
+
+
+def test_flows_of_other_paths_stand_beside_what_needs_the_straight_one() -> None:
+    p = Parts()
+    cosine = fp.FlowMatchingLoss(p.field, fp.AffinePath(fp.CosineSchedule()))
+    fp.Agent(
+        p.flow,
+        [cosine, fp.FlowMatchingLoss(p.behavior, name="straight")],
+        networks={"other": p.field, "field": p.behavior},
+        actors={"random": fp.MemorylessSDE(p.behavior)},
+    )

@@ -12,7 +12,13 @@ from torchrl.objectives import DDPGLoss, SoftUpdate
 import flowpolicy as fp
 from tests.torchrl_integration.environment import ACT_DIM, OBS_DIM, reacher, transitions
 
-TYPES = [ExplorationType.DETERMINISTIC, ExplorationType.RANDOM, ExplorationType.MEAN]
+LIKELIEST = [
+    ExplorationType.DETERMINISTIC,
+    ExplorationType.MEAN,
+    ExplorationType.MEDIAN,
+    ExplorationType.MODE,
+]
+TYPES = [*LIKELIEST, ExplorationType.RANDOM]
 
 
 def one_step() -> fp.Actor:
@@ -58,7 +64,7 @@ def test_an_actor_with_a_mode_acts_by_it_where_no_noise_is_wanted(recipe):
     mode = policy.mode
     expected = mode.act(batch["obs"], mode.draw_noise(batch["obs"]))
     with torch.no_grad():
-        for kind in (ExplorationType.DETERMINISTIC, ExplorationType.MEAN, ExplorationType.MODE):
+        for kind in LIKELIEST:
             with set_exploration_type(kind):
                 assert torch.equal(policy(batch.clone())["act"], expected)
         with set_exploration_type(ExplorationType.RANDOM):

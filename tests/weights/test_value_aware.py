@@ -89,3 +89,20 @@ def test_an_impossible_maximum_is_refused(maximum) -> None:
         fp.ConfigError, match="AdvantageWeight: maximum must be finite and at least 1"
     ):
         fp.AdvantageWeight(p.critic, p.value, temperature=1.0, maximum=maximum)
+
+
+def test_it_reads_what_it_says() -> None:
+    p = Parts()
+    asking = fp.ValueAwareWeight(p.target, critic=p.critic, reference=p.actor, temperature=0.1)
+    plain = fp.AdvantageWeight(p.critic, p.value, temperature=1.0)
+    assert asking.in_keys == ["observation", "action", "noise"]
+    assert plain.in_keys == ["observation", "action"]
+    with pytest.raises(fp.ConfigError, match="AdvantageWeight: in_keys are fixed .*weight.weight"):
+        plain.in_keys = ["state", "action"]
+
+
+@pytest.mark.parametrize("rows", [(5,), (1,), (4, 1), ()])
+def test_observations_and_actions_of_other_rows_are_refused(rows) -> None:
+    weight = fp.AdvantageWeight(Parts().critic, Parts().value, temperature=1.0)
+    with pytest.raises(fp.ShapeError, match=r"'action' must be \[4, 2\] to go with 'observation'"):
+        weight.weight(observations(4), torch.zeros(*rows, 2))

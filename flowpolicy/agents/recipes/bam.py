@@ -42,7 +42,7 @@ def bam(
     discount: float = 0.99,
     tau: float = 0.005,
     aggregation: Aggregation = Pessimistic(0.5),
-    clip_norm: float = 1.0,
+    clip_norm: float | None = 1.0,
     lr: float = 3e-4,
 ) -> Agent:
     """Basic adjoint matching.
@@ -59,7 +59,7 @@ def bam(
         tau: speed of the target critics and of the cloned flow's copy.
         aggregation: of the target critics, and of the critics that the flow climbs;
             ``mean_value`` for humanoidmaze.
-        clip_norm: the largest norm of all gradients together.
+        clip_norm: the largest norm of all gradients together; ``None`` for no limit.
         lr: Adam's learning rate.
 
     Example:

@@ -5,7 +5,7 @@ r"""Behaviour cloning with a Gaussian policy.
     \pi_\theta(\cdot \mid s) = \mathcal N(\mu_\theta(s), I)
 
 The standard deviation is constantly 1, so up to a constant this is half the squared error of the
-mean. Scored at its mode, the mean.
+mean. How it is played, at its mean or sampled, is the evaluation protocol's choice.
 
 Source: the baseline BC of Park, Li, Levine, "Flow Q-learning", ICML 2025, arXiv 2502.02538.
 """

@@ -29,19 +29,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import torch
 
 from flowpolicy.agents.agent import Agent
 from flowpolicy.agents.horizon import chunk_width
-from flowpolicy.functional import (
-    Aggregation,
-    LinexError,
-    Pessimistic,
-    td_error,
-)
+from flowpolicy.errors import require_at_least, require_positive
+from flowpolicy.functional import Aggregation, LinexError, Pessimistic, td_error
 from flowpolicy.losses import FlowMatchingLoss, Loss, NoisyValueLoss, TDLoss
+from flowpolicy.losses.noisy_value import EnsembleError
 from flowpolicy.modules import NoisyCriticEnsemble, TargetNetwork, VelocityField
 from flowpolicy.samplers import EulerSampler, GuidedSampler, as_if_clean, at_their_time
 from flowpolicy.samplers.guides import Guide
@@ -69,7 +65,7 @@ def cgql(
         act_dim: ``A`` of the environment.
         horizon: ``h``, environment steps in an action chunk; actions are then ``[*B, h A]``.
         hidden: hidden sizes of every network.
-        flow_steps: Euler steps from noise to action.
+        flow_steps: Euler steps from noise to action, at least 2: the first goes unguided.
         critics: the number of critics.
         guidance: ``vartheta``, 0.01 or 0.1 in the published runs; 0 acts as the clone.
         temperature: ``eta`` of the critics' gradient.
@@ -84,9 +80,11 @@ def cgql(
         ['critic', 'field']
     """
     return _guided(
+        "cgql",
         obs_dim,
+        act_dim,
         guide=as_if_clean,
-        act_dim=chunk_width("cgql", act_dim, horizon),
+        horizon=horizon,
         hidden=hidden,
         flow_steps=flow_steps,
         critics=critics,
@@ -122,10 +120,11 @@ def cgql_mse(
         act_dim: ``A`` of the environment.
         horizon: ``h``, environment steps in an action chunk; actions are then ``[*B, h A]``.
         hidden: hidden sizes of every network.
-        flow_steps: Euler steps from noise to action.
+        flow_steps: Euler steps from noise to action, at least 2: the first goes unguided.
         critics: the number of critics.
         guidance: ``vartheta``, 0.01 to 1 in the published runs; 0 acts as the clone.
-        noisy_coefficient: ``c`` of the loss of noisy actions, 0.001 or 0.1 in the published runs.
+        noisy_coefficient: ``c`` of the loss of noisy actions, above 0; 0.001 or 0.1 in the
+            published runs.
         temperature: ``eta`` of the critics' gradient.
         discount: per environment step.
         tau: speed of the target critics and of the target flow.
@@ -138,10 +137,13 @@ def cgql_mse(
         ['qvalue', 'flow', 'noisy_value']
     """
     return _guided(
+        "cgql_mse",
         obs_dim,
+        act_dim,
         guide=at_their_time,
-        noisy={"error": td_error, "coefficient": noisy_coefficient},
-        act_dim=chunk_width("cgql_mse", act_dim, horizon),
+        noisy_error=td_error,
+        noisy_coefficient=noisy_coefficient,
+        horizon=horizon,
         hidden=hidden,
         flow_steps=flow_steps,
         critics=critics,
@@ -177,10 +179,11 @@ def cgql_linex(
         act_dim: ``A`` of the environment.
         horizon: ``h``, environment steps in an action chunk; actions are then ``[*B, h A]``.
         hidden: hidden sizes of every network.
-        flow_steps: Euler steps from noise to action.
+        flow_steps: Euler steps from noise to action, at least 2: the first goes unguided.
         critics: the number of critics.
         guidance: ``vartheta``, 0.01 to 1 in the published runs; 0 acts as the clone.
-        noisy_coefficient: ``c`` of the loss of noisy actions, 0.001 or 0.1 in the published runs.
+        noisy_coefficient: ``c`` of the loss of noisy actions, above 0; 0.001 or 0.1 in the
+            published runs.
         temperature: ``eta`` of the critics' gradient and of the soft maximum.
         discount: per environment step.
         tau: speed of the target critics and of the target flow.
@@ -193,10 +196,13 @@ def cgql_linex(
         0.1
     """
     return _guided(
+        "cgql_linex",
         obs_dim,
+        act_dim,
         guide=at_their_time,
-        noisy={"error": LinexError(temperature), "coefficient": noisy_coefficient},
-        act_dim=chunk_width("cgql_linex", act_dim, horizon),
+        noisy_error=LinexError(temperature),
+        noisy_coefficient=noisy_coefficient,
+        horizon=horizon,
         hidden=hidden,
         flow_steps=flow_steps,
         critics=critics,
@@ -210,9 +216,11 @@ def cgql_linex(
 
 
 def _guided(
+    name: str,
     obs_dim: int,
     act_dim: int,
     *,
+    horizon: int,
     hidden: Sequence[int],
     flow_steps: int,
     critics: int,
@@ -223,8 +231,11 @@ def _guided(
     aggregation: Aggregation,
     lr: float,
     guide: Guide,
-    noisy: dict[str, Any] | None = None,
+    noisy_error: EnsembleError | None = None,
+    noisy_coefficient: float = 0.0,
 ) -> Agent:
+    act_dim = chunk_width(name, act_dim, horizon)
+    require_at_least(name, "flow_steps", flow_steps, 2)  # the first goes unguided
     field = VelocityField(obs_dim, act_dim, hidden)
     critic = NoisyCriticEnsemble(obs_dim, act_dim, hidden, size=critics)
     target = TargetNetwork(critic, tau)
@@ -234,9 +245,11 @@ def _guided(
         TDLoss(critic, target, next_actor=guided, discount=discount, aggregation=aggregation),
         FlowMatchingLoss(field),
     ]
-    if noisy is not None:
-        losses.append(NoisyValueLoss(critic, target, **noisy))
-        losses[-1].set_keys(x0="noisy_x0", time="noisy_time")
+    if noisy_error is not None:
+        require_positive(name, "noisy_coefficient", noisy_coefficient)
+        noisy = NoisyValueLoss(critic, target, error=noisy_error, coefficient=noisy_coefficient)
+        noisy.set_keys(x0="noisy_x0", time="noisy_time")
+        losses.append(noisy)
     return Agent(
         policy=guided,
         losses=losses,

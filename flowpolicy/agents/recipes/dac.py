@@ -44,7 +44,7 @@ def dac(
     tau: float = 0.005,
     aggregation: Aggregation = Pessimistic(0.5),
     sampler: Callable[[NoisePredictor], DiffusionSampler] = DDPMSampler,
-    clip_norm: float = 1.0,
+    clip_norm: float | None = 1.0,
     lr: float = 3e-4,
 ) -> Agent:
     """Diffusion actor-critic.
@@ -61,7 +61,7 @@ def dac(
         tau: speed of the target critics.
         aggregation: of the target critics in the Bellman target.
         sampler: makes the actor.
-        clip_norm: the largest norm of all gradients together.
+        clip_norm: the largest norm of all gradients together; ``None`` for no limit.
         lr: Adam's learning rate.
 
     Example:

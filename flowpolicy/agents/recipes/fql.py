@@ -6,7 +6,7 @@ r"""Flow Q-learning.
     L_Q &= \big\langle (Q_k(s, a) - y)^2 \big\rangle_{k, B} \\
     L_\text{flow} &= \big\langle \tfrac1A \|v_\theta(s, x_t, t) - (a - x_0)\|^2 \big\rangle_B \\
     L_\omega &= \alpha \big\langle \tfrac1A
-        \|\mu_\omega(s, z) - \mathrm{sg}[\mathrm{ODE}_\theta(s, z)]\|^2 \big\rangle_B
+        \|\mu_\omega(s, z) - \mathrm{sg}[\mathrm{clip}(\mathrm{ODE}_\theta(s, z))]\|^2 \big\rangle_B
         - \lambda \big\langle \tfrac1E \textstyle\sum_k
             Q_k(s, \mathrm{clip}(\mu_\omega(s, z))) \big\rangle_B
 
@@ -34,7 +34,13 @@ from flowpolicy.agents.agent import Agent
 from flowpolicy.agents.horizon import chunk_width
 from flowpolicy.agents.parameter_groups import ParameterGroups
 from flowpolicy.errors import ConfigError, require_positive
-from flowpolicy.functional import Aggregation, Scale, inverse_mean_abs, mean_value
+from flowpolicy.functional import (
+    Aggregation,
+    Scale,
+    inverse_mean_abs,
+    mean_value,
+    unit_scale,
+)
 from flowpolicy.losses import (
     DistillLoss,
     DPGLoss,
@@ -85,7 +91,7 @@ def fql(
             value at the start.
         spread: learn alpha, so that the policy's mean squared error against its clone is this share
             of the clone's variance; 0.25 where neither this nor ``alpha`` nor ``target_error`` is
-            given.
+            given. Alpha then grows to 1000 at most, with ``unit_scale`` to 1e6.
         target_error: learn alpha, so that this error, per action dimension, is what is given here.
         discount: per environment step.
         tau: speed of the target critics.
@@ -122,7 +128,7 @@ def fql(
             FlowMatchingLoss(field),
             distill,
             DPGLoss(actor, critic, scale=scale),
-            *_limits(distill, target_error, spread),
+            *_limits(distill, target_error, spread, scale),
         ],
         # Alpha spans orders of magnitude: it learns ten times as fast as the networks.
         optimizer=ParameterGroups(
@@ -134,7 +140,7 @@ def fql(
 
 
 def _limits(
-    distill: DistillLoss, target_error: float | None, spread: float | None
+    distill: DistillLoss, target_error: float | None, spread: float | None, scale: Scale
 ) -> tuple[CoefficientLoss, ...]:
     """What learns alpha, where something does."""
     if target_error is not None and spread is not None:
@@ -143,5 +149,6 @@ def _limits(
             "error. Give one of them."
         )
     if spread is not None:
-        return (SpreadLoss(distill, spread),)
+        # Values in the rewards' units may ask for an alpha of tens of thousands.
+        return (SpreadLoss(distill, spread, largest=1e6 if scale is unit_scale else 1e3),)
     return () if target_error is None else (DualLoss(distill, target_error),)

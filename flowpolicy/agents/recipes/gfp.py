@@ -7,7 +7,7 @@ r"""Guided flow policy.
     L_\text{VaBC} &= \big\langle g\,
         \tfrac1A \|v_\omega(s, x_t, t) - (a - x_0)\|^2 \big\rangle_B \\
     L_\text{actor} &= \alpha \big\langle \tfrac1A
-        \|\mu_\theta(s, z) - \mathrm{sg}[\mathrm{ODE}_\omega(s, z)]\|^2 \big\rangle_B
+        \|\mu_\theta(s, z) - \mathrm{sg}[\mathrm{clip}(\mathrm{ODE}_\omega(s, z))]\|^2 \big\rangle_B
         - \lambda \big\langle \mathrm{agg}_k\, Q_k(s, \hat a) \big\rangle_B \\
     L_Q &= \big\langle (Q_k(s, a) - y)^2 \big\rangle_{k, B},\qquad
         y = r + \gamma^n (1 - \text{terminated})\,
@@ -21,7 +21,7 @@ ICLR 2026, arXiv 2512.03973, and the authors' code.
 
 Differences from the authors' code: the clone's bootstrap action is that of the next observation, as
 in the paper; their release generates it from the current one, which
-``bootstrap_flow=FromCurrentObservation`` reproduces.
+``bootstrap_flow=FromCurrentObservation`` and the presets reproduce.
 """
 
 from __future__ import annotations

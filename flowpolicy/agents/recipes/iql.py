@@ -9,7 +9,8 @@ r"""Implicit Q-learning.
         \log\pi_\theta(a \mid s) \Big\rangle_B
 
 A Gaussian policy with a standard deviation of 1 and an unsquashed mean, by advantage-weighted
-regression. It explores by sampling and is scored at its mode.
+regression. It explores by sampling; how it is played, at its mode or sampled, is the evaluation
+protocol's choice.
 
 Source: Kostrikov, Nair, Levine, "Offline reinforcement learning with implicit Q-learning", 2021,
 arXiv 2110.06169; as the baseline IQL of Park, Li, Levine, "Flow Q-learning", ICML 2025, arXiv

@@ -11,7 +11,7 @@ r"""Implicit Q-learning whose policy climbs the critics.
 
 The values of IQL and a Gaussian policy with a standard deviation of 1, extracted by the gradient of
 the critics at its mean and by cloning (DDPG+BC) instead of by weighted regression. It explores by
-sampling and is scored at its mode.
+sampling; how it is played, at its mode or sampled, is the evaluation protocol's choice.
 
 Source: Park, Frans, Levine, Kumar, "Is value learning really the main bottleneck in offline RL?",
 2024, arXiv 2406.09329; the option ``ddpgbc`` of IQL in the authors' code of Park, Li, Levine, "Flow

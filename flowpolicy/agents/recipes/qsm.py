@@ -12,10 +12,10 @@ Source: Psenka et al., "Learning a diffusion model policy from rewards via Q-sco
 arXiv 2312.11752, as the baseline QSM of Li, Levine, "Q-learning with adjoint matching", ICLR 2026,
 arXiv 2601.14234, and the released code of the latter.
 
-Differences from the authors' code: actions are drawn by DDPM; ``sampler=JumpSampler`` draws them as
-the release does, which takes each estimate of the action for the next state. Their inverse
-temperature is ``1 / temperature``. Their reported loss has a constant for each invalid row
-(``CriticScoreLoss``).
+Differences from the authors' code: actions are drawn by DDPM; ``sampler=JumpSampler`` and the
+presets draw them as the release does, which takes each estimate of the action for the next state.
+Their inverse temperature is ``1 / temperature``. Their reported loss has a constant for each
+invalid row (``CriticScoreLoss``).
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def qsm(
     tau: float = 0.005,
     aggregation: Aggregation = Pessimistic(0.5),
     sampler: Callable[[NoisePredictor], DiffusionSampler] = DDPMSampler,
-    clip_norm: float = 1.0,
+    clip_norm: float | None = 1.0,
     lr: float = 3e-4,
 ) -> Agent:
     """Q-score matching.
@@ -71,7 +71,7 @@ def qsm(
         tau: speed of the target critics.
         aggregation: of the target critics in the Bellman target.
         sampler: makes the actor; ``JumpSampler`` is the released one.
-        clip_norm: the largest norm of all gradients together.
+        clip_norm: the largest norm of all gradients together; ``None`` for no limit.
         lr: Adam's learning rate.
 
     Example:

@@ -12,8 +12,8 @@ r"""ReBRAC: TD3+BC with the behaviour term in the actor's and in the critics' lo
 The behaviour terms are sums over the action dimensions, unlike those of flow methods. The data's
 next action is ``("next", "action")``, which ``fp.data.transforms.with_next_action`` adds and a
 training run adds by itself; it is read only where ``critic_alpha`` is above 0. The actor and all
-targets move in every second update. The actor explores with the clipped noise of the target and is
-scored without.
+targets move in every second update. The actor explores with the clipped noise of the target; how it
+is played, with or without it, is the evaluation protocol's choice.
 
 Source: Tarasov et al., "Revisiting the minimalist approach to offline reinforcement learning",
 2023, arXiv 2305.09836; as the baseline ReBRAC of Park, Li, Levine, "Flow Q-learning", ICML 2025,
@@ -33,6 +33,7 @@ import torch
 from flowpolicy.agents.agent import Agent
 from flowpolicy.agents.horizon import chunk_width
 from flowpolicy.agents.parameter_groups import ParameterGroups
+from flowpolicy.errors import require_positive
 from flowpolicy.functional import Aggregation, inverse_mean_abs, min_value
 from flowpolicy.losses import CloneLoss, DPGLoss, NextActionPenalty, TDLoss
 from flowpolicy.modules import CriticEnsemble, DeterministicActor, NoisyActor, TargetNetwork
@@ -66,14 +67,15 @@ def rebrac(
         critics: the number of critics.
         alpha: strength of the behaviour term in the actor's loss, 0.001 to 1.
         critic_alpha: strength of the behaviour term in the critics' target, 0 to 0.5.
-        noise: standard deviation of the noise on the target's action and in exploration.
+        noise: standard deviation of the noise on the target's action and in exploration; 0 is
+            none.
         noise_clip: the largest such noise.
         delay: the actor and all targets move in every so many updates.
         discount: per environment step.
         tau: speed of the targets.
         aggregation: of the critics, in the target and in the actor's loss.
         lr: Adam's learning rate.
-        critic_lr: that of the critics, where it is another.
+        critic_lr: that of the critics, above 0, where it is another.
 
     Example:
         >>> import flowpolicy as fp
@@ -81,6 +83,8 @@ def rebrac(
         ['actor', 'critic']
     """
     act_dim = chunk_width("rebrac", act_dim, horizon)
+    if critic_lr is not None:
+        require_positive("rebrac", "critic_lr", critic_lr)
     actor = DeterministicActor(obs_dim, act_dim, hidden, head_gain=0.1)
     critic = CriticEnsemble(obs_dim, act_dim, hidden, size=critics)
     smoothed = NoisyActor(TargetNetwork(actor, tau, every=delay), noise, noise_clip)

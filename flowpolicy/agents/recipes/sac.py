@@ -12,8 +12,8 @@ r"""Soft actor-critic without entropy in the target.
         \bar{\mathcal H} = -\tfrac12 A
 
 A squashed Gaussian policy. Trained on batches of which half come from the data and half from the
-environment it is the baseline RLPD of the flow Q-learning paper. It explores by sampling and is
-scored at its mode.
+environment it is the baseline RLPD of the flow Q-learning paper. It explores by sampling; how it is
+played, at its mode or sampled, is the evaluation protocol's choice.
 
 Source: Haarnoja et al., "Soft actor-critic algorithms and applications", 2018, arXiv 1812.05905;
 Ball et al., "Efficient online reinforcement learning with offline data", 2023, arXiv 2302.02948; as

@@ -9,7 +9,8 @@ r"""TD3+BC.
         \lambda = \mathrm{sg}\big[1 / \langle |Q_1(s, \pi(s))| \rangle_B\big]
 
 A deterministic actor climbs the first critic and stays near the data. It and all targets move in
-every second update. It explores with the clipped noise of the target and is scored without.
+every second update. It explores with the clipped noise of the target; how it is played, with or
+without it, is the evaluation protocol's choice.
 
 Source: Fujimoto, Gu, "A minimalist approach to offline reinforcement learning", 2021, arXiv
 2106.06860.
@@ -57,7 +58,8 @@ def td3_bc(
         hidden: hidden sizes of every network.
         critics: the number of critics.
         alpha: strength of the critics' term; more of it is less cloning.
-        noise: standard deviation of the noise on the target's action and in exploration.
+        noise: standard deviation of the noise on the target's action and in exploration; 0 is
+            none.
         noise_clip: the largest such noise.
         delay: the actor and all targets move in every so many updates.
         discount: per environment step.
