@@ -208,12 +208,12 @@ class Agent(nn.Module):
             norm: of the gradients, ``[]``.
         """
         return Step(
-            partial(self._clip, norm),
-            (self.optimizer,),
-            self.due_targets(after_step=False),
-            self.due_targets(after_step=True),
-            _move,
-            lambda target: target.network.parameters(),
+            clip=partial(self._clip, norm),
+            optimizers=(self.optimizer,),
+            before=self.due_targets(after_step=False),
+            after=self.due_targets(after_step=True),
+            move=_move,
+            tensors=lambda target: target.network.parameters(),
         )
 
     def _clip(self, norm: Tensor) -> None:

@@ -222,13 +222,13 @@ class AgentStack:
     ) -> Step:
         first = self.agents[0]
         return Step(
-            partial(self._clip, norm),
-            optimizers,
-            first.due_targets(after_step=False),
-            first.due_targets(after_step=True),
-            self._move,
-            lambda target: self._stacked(target.network),
-            apart,
+            clip=partial(self._clip, norm),
+            optimizers=optimizers,
+            before=first.due_targets(after_step=False),
+            after=first.due_targets(after_step=True),
+            move=self._move,
+            tensors=lambda target: self._stacked(target.network),
+            apart=apart,
         )
 
     def _apart(self, norm: Tensor, _: Step | None = None) -> Tensor | None:
