@@ -1,4 +1,5 @@
 # flowpolicy: `make help` lists what can be made. Needs Python 3.11 or newer and make; all else is installed into .venv.
+# `make bench` and `make nightly` compile with g++, too.
 
 PYTHON ?= python3
 JOBS   ?= 2

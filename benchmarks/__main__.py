@@ -22,7 +22,6 @@ from benchmarks.plot import plot_scaling
 from benchmarks.report import read, tables
 
 FOLDER = Path(__file__).parent
-# The updates first: the memory's programs find what they compiled.
 MODULES = [
     "update", "seeds", "memory", "precision", "losses", "sampling", "acting", "evaluation",
     "import", "scaling", "obstacles",

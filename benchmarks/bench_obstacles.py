@@ -226,7 +226,7 @@ def test_whole_update(wrapper, size, in_turn, jax_cpu) -> None:
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="settings of glibc")
 @pytest.mark.parametrize("size", ["64x2", "256x3", "512x4"])
-def test_freed_memory(size, benchmark, threads, quick) -> None:
+def test_freed_memory(size, benchmark, quick) -> None:
     """Kept for the next update, or given back to the system: a matter of the whole process."""
     values = {name: [] for name in PROGRAMS if name != "jax" or find_spec("jax")}
 
@@ -238,4 +238,4 @@ def test_freed_memory(size, benchmark, threads, quick) -> None:
             found.extend(json.loads(told))
 
     benchmark.pedantic(take_turns, rounds=1 if quick else 2)
-    benchmark.extra_info.update(values=values, threads=threads, targets={})
+    benchmark.extra_info.update(values=values, threads=1, targets={})

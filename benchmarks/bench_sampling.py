@@ -17,10 +17,10 @@ ROWS = 1_000_000
 def test_sampling(batch, in_turn, quick, tmp_path) -> None:
     """One batch of a million rows, indices drawn anew."""
     dataset = random_dataset(10_000 if quick else ROWS)
-    separate = dataset.as_tensordict().clone()  # one tensor per entry, as a TensorDict usually is
-    columns = {
-        key: separate.get(key) for key in separate.keys(include_nested=True, leaves_only=True)
-    }
+    drawn = list(dataset.sample(1).keys(include_nested=True, leaves_only=True))
+    # One tensor per entry, as a TensorDict usually is; the same entries for all.
+    separate = dataset.as_tensordict().select(*drawn).clone()
+    columns = {key: separate.get(key) for key in drawn}
     path = tmp_path / "dataset.safetensors"
     dataset.save(path)
 

@@ -28,6 +28,12 @@ def resident(field: str) -> int:
     return int(line.split()[1]) * 1024
 
 
+def give_back() -> None:
+    """Returns to the system what is free: what came before is no part of training."""
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+
+
 def built(recipe: str, hidden: tuple[int, ...], form: str) -> fp.Agent:
     """An agent, compiled where asked."""
     agent = agent_of(recipe, hidden)
@@ -76,14 +82,13 @@ def main() -> None:
     for _ in range(3):
         tiny.update(batch)
     del tiny
-    gc.collect()
+    give_back()
     before = resident("VmRSS")
 
     dataset = random_dataset(ROWS)
-    ctypes.CDLL(None).malloc_trim(0)  # what making it left free is no part of training
     agent = built(args.recipe, SIZES[args.size], args.form)
     agent.update(dataset.sample(BATCH))
-    gc.collect()
+    give_back()
     CLEAR.write_text("5")  # the peak starts here: reading data and compiling are other matters
     for _ in range(10):
         agent.update(dataset.sample(BATCH))

@@ -71,8 +71,10 @@ def run(uri: Path, text: str) -> Path:
     state = hashlib.sha256("".join(BLOCK.findall(text)).encode())
     for source in [
         Path(__file__).with_name("blocks.py"),
-        *sorted((ROOT / "flowpolicy").rglob("*.py")),
+        *sorted(path for path in (ROOT / "flowpolicy").rglob("*") if path.is_file()),
     ]:
+        if "__pycache__" in source.parts:
+            continue
         state.update(source.read_bytes())
     kept = folder / "outputs.json"
     if kept.is_file() and json.loads(kept.read_text())["state"] == state.hexdigest():
@@ -100,6 +102,8 @@ def run(uri: Path, text: str) -> Path:
     )
     if done.returncode:
         raise PluginError(f"{uri} failed:\n{done.stdout}\n{done.stderr}")
+    if done.stderr.strip():  # strict builds fail
+        LOG.warning("%s: %s", uri, done.stderr.strip())
     cpu = json.loads(kept.read_text())["cpu_seconds"]
     LOG.info("%s: %.0f s, %.0f of them computing", uri, time.perf_counter() - started, cpu)
     return folder
