@@ -20,10 +20,10 @@ from flowpolicy.agents.loss_gradient import LossGradient
 from flowpolicy.agents.noise_source import NoiseSource
 from flowpolicy.agents.requirements import (
     all_actors,
-    require_batch,
     require_learners,
     require_names,
     require_straight_paths,
+    require_update,
     some_in_every_update,
 )
 from flowpolicy.agents.roles import owned_networks, owned_targets, read_with_buffers
@@ -179,6 +179,13 @@ class Agent(nn.Module):
             if id(parameter) in trained and parameter.requires_grad:
                 yield name, parameter
 
+    def optimized_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """Those that the optimizer holds, trained by now or not, with their names."""
+        held = {id(parameter) for parameter in self._optimized()}
+        for name, parameter in self.networks.named_parameters(prefix="networks"):
+            if id(parameter) in held:
+                yield name, parameter
+
     def update(self, batch: TensorDictBase) -> TensorDictBase:
         """One gradient step on a batch; none where a loss or the gradient is not finite.
 
@@ -193,8 +200,12 @@ class Agent(nn.Module):
             ``grad_norm``, NaN where a loss is not finite, and the number of updates ``skipped`` in
             all and ``skipped_in_a_row`` up to this one. Nothing is read back from a GPU but in the
             first step of each network, in which its optimizer state is made.
+
+        Raises:
+            ConfigError: what is no TensorDict, ``torch.inference_mode()``, or losses of which no
+                parameter requires gradient.
         """
-        require_batch("Agent", batch)
+        require_update("Agent", batch)
         only = self.due_losses()
         metrics = self.backward(self.with_noise(batch, only), only)
         metrics = self.guard.take(self.prepared_step, metrics)
@@ -280,10 +291,12 @@ class Agent(nn.Module):
         """From now on runs losses and their backward pass as one compiled graph.
 
         The numbers are those of before up to rounding. The first update compiles, which takes about
-        a minute; a later one does so where the batch has another size, dtype or entries. Values of
-        parameters, targets and coefficients may change; what the losses are made of and the names
-        of entries (``set_keys``) are looked at while compiling, so compile again after changing
-        them. A copy of the agent compiles for itself.
+        a minute; a later one does so where the batch has another size, dtype or entries, up to
+        PyTorch's limit of 8 programs. Values of parameters, targets and coefficients may change,
+        and so may which parameters require gradient; what the losses are made of and the names of
+        entries (``set_keys``) are looked at while compiling, so compile again after changing them.
+        Hooks of parameters are not called, and networks that write into buffers as they compute,
+        such as BatchNorm, cannot be compiled. A copy of the agent compiles for itself.
 
         Args:
             backend: of ``torch.compile``.
@@ -300,6 +313,7 @@ class Agent(nn.Module):
         backward = CompiledBackward(
             self.loss_gradient(),
             self.trained_parameters,
+            self._optimized,
             backend=backend,
             mode=mode,
             options=options,
@@ -371,7 +385,7 @@ class Agent(nn.Module):
         return self
 
     def _eager(self) -> EagerBackward:
-        return EagerBackward(self.loss, self._optimized())
+        return EagerBackward(self.loss, self._optimized)
 
     def _optimized(self) -> list[nn.Parameter]:
         return [p for group in self.optimizer.param_groups for p in group["params"]]

@@ -16,8 +16,8 @@ from flowpolicy.agents.compiled_gradient import compiled_gradient
 from flowpolicy.agents.guard import Guard
 from flowpolicy.agents.guarded_step import Step
 from flowpolicy.agents.likeness import difference
-from flowpolicy.agents.loss_gradient import Gradient, entries_of
-from flowpolicy.agents.requirements import require_batch
+from flowpolicy.agents.loss_gradient import Gradient, Only, entries_of, trainable
+from flowpolicy.agents.requirements import require_update
 from flowpolicy.agents.stacked_optimizer import StackedOptimizer
 from flowpolicy.errors import ConfigError, ShapeError
 from flowpolicy.losses.sum import SumLoss
@@ -44,8 +44,9 @@ class AgentStack:
     The optimizer's options, such as a learning rate under a schedule, are those of
     ``stack.optimizer.whole``; each agent's own optimizer is told them with every update.
 
-    The agents may differ in the values of their tensors: parameters, coefficients, temperatures.
-    They may not differ in anything else, since they share one program.
+    The agents may differ in the values of their parameters and persistent buffers, such as
+    coefficients and temperatures. They may not differ in anything else, since they share one
+    program. Networks that write into buffers as they compute, such as BatchNorm, cannot be stacked.
 
     Args:
         agents: ``S`` of one make and step count, with an optimizer that treats every element of a
@@ -78,18 +79,18 @@ class AgentStack:
         self._gradient = first.loss_gradient()
         self._run: Gradient = self._gradient.of_each
         self.replays_graphs = False
-        self._reached: dict[tuple[str, ...] | None, list[str]] = {}
+        self._reached: dict[tuple[Only, tuple[bool, ...]], list[str]] = {}
         names = [list(agent.tensors_read()) for agent in agents]
-        trained = dict(first.trained_parameters())
+        members = [dict(agent.optimized_parameters()) for agent in agents]
         self._tensors = {
-            name: _side_by_side([member[i][1] for member in names], trains=name in trained)
+            name: _side_by_side([member[i][1] for member in names], trains=name in members[0])
             for i, (name, _) in enumerate(names[0])
         }
         self._by_id = {id(value): self._tensors[name] for name, value in names[0]}
         self.optimizer = StackedOptimizer(
             [agent.optimizer for agent in agents],
-            [dict(agent.trained_parameters()) for agent in agents],
-            {name: cast("nn.Parameter", self._tensors[name]) for name in trained},
+            members,
+            {name: cast("nn.Parameter", self._tensors[name]) for name in members[0]},
         )
         self.guard = Guard.of_each([agent.guard for agent in agents])
         if not self.optimizer.together:
@@ -97,6 +98,10 @@ class AgentStack:
 
     def __len__(self) -> int:
         return len(self.agents)
+
+    def __reduce__(self) -> tuple[type[AgentStack], tuple[tuple[Agent, ...]]]:
+        """A copy is a stack of copies, which is not compiled."""
+        return AgentStack, (self.agents,)
 
     @property
     def loss(self) -> SumLoss:
@@ -148,7 +153,7 @@ class AgentStack:
             Every loss and metric, detached, of batch size ``[S]``, with ``grad_norm``, ``skipped``
             and ``skipped_in_a_row``.
         """
-        require_batch("AgentStack", batch)
+        require_update("AgentStack", batch)
         if batch.ndim != 2 or batch.shape[0] != len(self.agents):
             raise ShapeError(
                 f"AgentStack.update: the batch size must be [{len(self.agents)}, B], a batch for "
@@ -177,10 +182,11 @@ class AgentStack:
             Every loss and metric, detached, of batch size ``[S]``.
         """
         self.optimizer.zero_grad()
-        if only not in self._reached:
+        key = (only, self._trainable())
+        if key not in self._reached:
             parameters = dict(self.agents[0].trained_parameters(only))
-            self._reached[only] = self._gradient.reached(parameters, batch[0], only)
-        names = self._reached[only]
+            self._reached[key] = self._gradient.reached(parameters, batch[0], only)
+        names = self._reached[key]
         trained = {name: self._tensors[name].detach() for name in names}
         other = {name: t.detach() for name, t in self._tensors.items() if name not in trained}
         with self._gradient.refusing(lambda: batch[0], only):
@@ -188,6 +194,17 @@ class AgentStack:
         for name in names:
             self._tensors[name].grad = gradients[name]
         return TensorDict(metrics, batch_size=[len(self.agents)])
+
+    def _trainable(self) -> tuple[bool, ...]:
+        """Which parameters require gradient: the same of all agents."""
+        first, *others = (trainable(members) for members in self.optimizer.members())
+        for i, other in enumerate(others, start=1):
+            if other != first:
+                raise ConfigError(
+                    f"AgentStack: other parameters of agent {i} require gradient than of agent 0. "
+                    "One program updates all of them: freeze and unfreeze all alike."
+                )
+        return first
 
     def step_apart(self) -> None:
         """From now on takes the step of each agent by its own optimizer.
@@ -287,9 +304,11 @@ def _require_one_make(agents: Sequence[Agent]) -> None:
                 "its own, or copy one with copy.deepcopy."
             )
         seen |= own
+    free = {id(tensor) for agent in agents for _, tensor in agent.tensors_read()}
     for i, agent in enumerate(others, start=1):
-        for what in ("loss", "every", "clip_norm", "step"):
-            differs = difference(getattr(first, what), getattr(agent, what), what)
+        for what in ("loss", "targets", "every", "clip_norm", "step"):
+            ours, theirs = getattr(first, what), getattr(agent, what)
+            differs = difference(ours, theirs, what, lambda tensor: id(tensor) in free)
             if differs is not None:
                 raise ConfigError(
                     f"AgentStack: agents 0 and {i} differ in {differs}. One program updates all of "

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from types import CodeType, FunctionType
 from typing import Any
 
+import numpy as np
+import torch
 from torch import Tensor, nn
 
 from flowpolicy.modules.frozen import unfrozen
 
+Free = Callable[[Tensor], bool]
+"""Whether a tensor may hold what it likes."""
 
-def difference(first: Any, second: Any, path: str) -> str | None:
+
+def difference(first: Any, second: Any, path: str, free: Free = lambda _: True) -> str | None:
     """The first place where two objects are not of one make, or ``None``.
 
-    Tensors are alike by shape, dtype and device, whatever they hold; anything else by value, parts
-    by their own parts.
+    Tensors are alike by shape, dtype and device, whatever they hold where they are free; anything
+    else by value, parts by their own parts.
 
     Args:
         first: an object.
         second: the one to compare.
         path: what they are called.
+        free: the tensors of which only shape, dtype and device count.
 
     Example:
         >>> import flowpolicy as fp
@@ -29,10 +36,10 @@ def difference(first: Any, second: Any, path: str) -> str | None:
         >>> difference(one.loss, two.loss, "loss")
         'loss.losses.0.discount: 0.9 and 0.99'
     """
-    return next(_differences(first, second, path, set()), None)
+    return next(_differences(first, second, path, free, set()), None)
 
 
-def _differences(first: Any, second: Any, path: str, seen: set[int]) -> Iterator[str]:
+def _differences(first: Any, second: Any, path: str, free: Free, seen: set[int]) -> Iterator[str]:
     first, second = unfrozen(first), unfrozen(second)
     if first is second:
         return
@@ -41,12 +48,16 @@ def _differences(first: Any, second: Any, path: str, seen: set[int]) -> Iterator
             return
         seen.add(id(first))
     told = [_described(each) for each in (first, second)]
-    if told[0] != told[1]:
-        names = [getattr(each, "__qualname__", each) for each in told]
+    if told[0] != told[1] and not all(each != each for each in told):  # noqa: PLR0124  (NaN)
+        names = [_name(each) for each in told]
         yield f"{path}: {names[0]} and {names[1]}"
         return
+    if isinstance(first, Tensor) and not (free(first) and free(second)):
+        if not torch.equal(first, second):
+            yield f"{path}: {first.detach()} and {second.detach()}"
+        return
     for (name, one), (_, other) in zip(_parts(first), _parts(second), strict=True):
-        yield from _differences(one, other, f"{path}.{name}", seen)
+        yield from _differences(one, other, f"{path}.{name}", free, seen)
 
 
 def _described(value: Any) -> Any:
@@ -57,7 +68,16 @@ def _described(value: Any) -> Any:
         return list(value)
     if isinstance(value, list | tuple):
         return f"{len(value)} entries"
+    if isinstance(value, np.ndarray):
+        return f"{value.dtype} {value.tolist()}"
+    if isinstance(value, FunctionType):  # what the same line made anew is the same
+        return value.__code__
     return type(value).__name__ if _has_parts(value) else value
+
+
+def _name(told: Any) -> Any:
+    """How a difference calls what was described."""
+    return told.co_qualname if isinstance(told, CodeType) else getattr(told, "__qualname__", told)
 
 
 def _has_parts(value: Any) -> bool:
@@ -77,6 +97,10 @@ def _parts(value: Any) -> list[tuple[Any, Any]]:
         return list(enumerate(value))
     if isinstance(value, nn.Module):
         return list(_attributes(value).items())
+    if isinstance(value, FunctionType):
+        closure = [cell.cell_contents for cell in value.__closure__ or ()]
+        made = {"defaults": value.__defaults__, "options": value.__kwdefaults__}
+        return list({**made, "closure": closure}.items())
     return list(vars(value).items()) if _has_parts(value) else []
 
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, final
 
 import torch
 from tensordict import NestedKey, TensorDict, TensorDictBase
 from torch import Tensor, nn
-from torch._dynamo.exc import TorchDynamoException
+from torch._dynamo.exc import FailOnRecompileLimitHit, TorchDynamoException
 from torch.func import functional_call, grad_and_value, vmap
 
 from flowpolicy.agents.gradient_norm import GRAD_NORM, gradient_norm
+from flowpolicy.errors import ConfigError
 from flowpolicy.losses.sum import SumLoss
 
 Tensors = Mapping[str, Tensor]
@@ -26,6 +27,25 @@ def entries_of(batch: TensorDictBase) -> dict[NestedKey, Tensor]:
     """A batch by key, contiguous: programs are compiled for the strides of what they are given."""
     entries = batch.items(include_nested=True, leaves_only=True)
     return {key: value.contiguous() for key, value in entries}
+
+
+def trainable(parameters: Iterable[Tensor]) -> tuple[bool, ...]:
+    """Which of some parameters require gradient; that may change between updates."""
+    return tuple(parameter.requires_grad for parameter in parameters)
+
+
+def require_gradient(total: Tensor, loss: SumLoss, only: Only) -> None:
+    """Refuses losses that train nothing.
+
+    Raises:
+        ConfigError: it names them.
+    """
+    if not total.requires_grad:
+        names = ", ".join(repr(each.name) for each in loss.due(only))
+        raise ConfigError(
+            f"Agent: no parameter that {names} could train requires gradient. Unfreeze one, or "
+            "leave the update out."
+        )
 
 
 def total_loss(metrics: Mapping[str, Tensor] | TensorDictBase) -> Tensor:
@@ -109,7 +129,9 @@ class LossGradient(nn.Module):
         def one(trained: Tensors, other: Tensors, entries: Entries) -> Any:
             return self.of(trained, other, entries, only)
 
-        gradients, metrics = vmap(one)(dict(trained), dict(other), dict(entries))
+        # Each draws its own where a network does, such as Dropout.
+        each = vmap(one, randomness="different")
+        gradients, metrics = each(dict(trained), dict(other), dict(entries))
         return gradients, metrics
 
     def reached(
@@ -124,6 +146,7 @@ class LossGradient(nn.Module):
         """
         with torch.enable_grad():
             total = total_loss(self.loss(batch, only))
+            require_gradient(total, self.loss, only)
             gradients = torch.autograd.grad(total, list(parameters.values()), allow_unused=True)
         found = zip(parameters, gradients, strict=True)
         return [name for name, gradient in found if gradient is not None]
@@ -138,6 +161,11 @@ class LossGradient(nn.Module):
         """
         try:
             yield
+        except FailOnRecompileLimitHit as error:
+            raise ConfigError(
+                "Agent: compiled for too many kinds of batches, each of another size, dtype or "
+                "entries. Keep to a few, or raise torch._dynamo.config.recompile_limit."
+            ) from error
         except TorchDynamoException:
             with torch.no_grad():
                 self.loss(batch(), only)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+import torch
 from tensordict import TensorDictBase
 from torch import nn
 
@@ -90,12 +91,17 @@ def all_actors(policy: Actor, others: Mapping[str, Actor]) -> dict[str, Actor]:
     return actors
 
 
-def require_batch(owner: str, batch: object) -> None:
-    """Refuses a batch that is no TensorDict, such as a dict."""
+def require_update(owner: str, batch: object) -> None:
+    """Refuses a batch that is no TensorDict, such as a dict, and updates in inference mode."""
     if not isinstance(batch, TensorDictBase):
         raise ConfigError(
             f"{owner}.update: batch must be a TensorDict, got {type(batch).__name__}. Use "
             "TensorDict(batch, batch_size=[...])."
+        )
+    if torch.is_inference_mode_enabled():
+        raise ConfigError(
+            f"{owner}.update: nothing is learned within torch.inference_mode(). Leave it for the "
+            "update, or act in it alone."
         )
 
 

@@ -103,6 +103,10 @@ class StackedOptimizer:
         """The stacked parameters."""
         yield from self._members
 
+    def members(self) -> list[list[nn.Parameter]]:
+        """Each agent's own."""
+        return [list(each) for each in zip(*self._members.values(), strict=True)]
+
     def zero_grad(self) -> None:
         """Forgets the gradients."""
         for parameter in self._members:

@@ -36,7 +36,7 @@ def inverse_mean_abs(values: Tensor) -> Tensor:
     .. math:: \lambda = \mathrm{sg}\big[1 / \langle|q|\rangle_B\big]
 
     Makes the critic's term as large as one action unit whatever the rewards' scale, so that
-    coefficients and temperatures carry over between tasks.
+    coefficients and temperatures carry over between tasks. 0 where all values are.
 
     Args:
         values: ``[*B, 1]``.
@@ -53,5 +53,6 @@ def inverse_mean_abs(values: Tensor) -> Tensor:
     2106.06860.
     """
     mean = batch_mean(values.detach().abs())
-    # A critic that is exactly zero everywhere has no direction to scale.
-    return mean.clamp_min(torch.finfo(mean.dtype).tiny).reciprocal()
+    # A critic that is exactly zero everywhere has no direction to scale: it is left out.
+    inverse = mean.clamp_min(torch.finfo(mean.dtype).tiny).reciprocal()
+    return torch.where(mean > 0, inverse, 0.0)

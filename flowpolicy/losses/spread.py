@@ -100,22 +100,24 @@ class SpreadLoss(CoefficientLoss):
         error, _ = distill.per_sample_once(evaluated)
         cloned = evaluated.policy_action(distill.teacher).detach()
         distance = squared_error(cloned, evaluated.action(distill.teacher))
-        variance = self._mean_of_valid(evaluated, distance) / 2
+        known, mean_distance = self._mean_of_valid(evaluated, distance)
+        variance = mean_distance / 2
         # Data without any spread would ask for an infinite alpha at once.
         limit = self.share * variance.clamp_min(torch.finfo(variance.dtype).eps)
-        excess = error.detach() / limit
+        # A batch without any action says nothing: neither too much nor too little.
+        excess = torch.where(known > 0, error.detach() / limit, 1.0)
         mean = batch_mean(excess)
         loss = self.held(log_dual(self.learned.log_value, excess), mean > 1)
         return loss, {"slack": 1 - mean, "variance": variance}
 
-    def _mean_of_valid(self, evaluated: EvaluatedBatch, values: Tensor) -> Tensor:
-        """The mean over the rows whose action is one: a chunk may leave its trajectory."""
+    def _mean_of_valid(self, evaluated: EvaluatedBatch, values: Tensor) -> tuple[Tensor, Tensor]:
+        """The share of rows whose action is one, and their mean: chunks may leave trajectories."""
         valid = evaluated.valid(type(self).__name__)
         if valid is None:
-            return batch_mean(values)
+            return values.new_ones(()), batch_mean(values)
         share = batch_mean(valid.to(values.dtype))
         total = batch_mean(torch.where(valid, values, 0.0))
-        return total / share.clamp_min(torch.finfo(values.dtype).tiny)
+        return share, total / share.clamp_min(torch.finfo(values.dtype).tiny)
 
     def extra_repr(self) -> str:
         """The share, and what every loss says."""

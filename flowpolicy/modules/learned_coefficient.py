@@ -33,11 +33,12 @@ class LearnedCoefficient(nn.Module):
     applications", 2018, arXiv 1812.05905.
     """
 
+    initial: Tensor
+
     def __init__(self, initial: float = 1.0) -> None:
         super().__init__()
         require_positive("LearnedCoefficient", "initial", initial)
-        # A tensor, because agents that differ in those alone still go into one AgentStack.
-        self.initial = torch.tensor(float(initial), dtype=torch.float64, device="cpu")
+        self.register_buffer("initial", torch.tensor(float(initial)), persistent=False)
         self.log_value = nn.Parameter(torch.empty(()))
         self.reset_parameters()
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import pickle
 
+import numpy as np
 import pytest
 import torch
 from tensordict import TensorDict
@@ -171,6 +173,84 @@ def test_agents_that_cannot_share_a_program_are_refused(agents, message) -> None
         fp.AgentStack(agents())
 
 
+class Kept(fp.Weight):
+    """A weight with a number that no state dict holds."""
+
+    def __init__(self, number: float) -> None:
+        super().__init__()
+        self.register_buffer("number", torch.tensor(number), persistent=False)
+
+    def compute(self, evaluated):
+        return self.number * torch.ones_like(evaluated.action(None)[..., :1])
+
+
+def with_weight(number: float) -> fp.Agent:
+    field = fp.VelocityField(3, 2, hidden=(4,))
+    loss = fp.FlowMatchingLoss(field, weight=Kept(number))
+    return fp.Agent(fp.EulerSampler(field, 2), [loss])
+
+
+def with_slow_actor(**target) -> fp.Agent:
+    field = fp.VelocityField(3, 2, hidden=(4,))
+    slow = fp.EulerSampler(fp.TargetNetwork(field, **target), 2)
+    return fp.Agent(fp.EulerSampler(field, 2), [fp.FlowMatchingLoss(field)], actors={"slow": slow})
+
+
+@pytest.mark.parametrize(
+    ("agents", "message"),
+    [
+        (
+            lambda: [small("fql", discount=torch.tensor(d)) for d in (0.0, 0.99)],
+            r"discount: 0.0 and 0.99",
+        ),
+        (lambda: [with_weight(1.0), with_weight(2.0)], r"weight.number: 1.0 and 2.0"),
+        (lambda: [with_slow_actor(tau=t) for t in (0.1, 0.9)], "targets.field.tau: 0.1 and 0.9"),
+        (lambda: [with_slow_actor(every=n) for n in (1, 2)], "targets.field.every: 1 and 2"),
+    ],
+    ids=["an option", "a loose buffer", "a target's rate", "a target's wait"],
+)
+def test_what_one_program_would_take_of_the_first_agent_is_compared(agents, message) -> None:
+    with pytest.raises(fp.ConfigError, match=f"agents 0 and 1 differ in .*{message}"):
+        fp.AgentStack(agents())
+
+
+def test_what_is_not_a_number_or_made_by_the_same_line_is_the_same() -> None:
+    def agent() -> fp.Agent:
+        agent = small("flow_bc")
+        agent.networks["field"].statistics = (float("nan"), np.array([1.0, float("nan")]))
+        agent.networks["field"].scaled = lambda x: 2 * x
+        return agent
+
+    fp.AgentStack([agent(), agent()])
+    agents = [agent(), agent()]
+    agents[1].networks["field"].statistics[1][0] = 3.0
+    with pytest.raises(fp.ConfigError, match=r"float64 \[1.0, nan\] and float64 \[3.0, nan\]"):
+        fp.AgentStack(agents)
+
+
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
+def test_a_copy_of_a_stack_goes_on_like_it(duplicate) -> None:
+    agents = members("fql")
+    stack = fp.AgentStack(agents)
+    stack.update(torch.stack(batches_for(agents[0], 0)))
+    other = duplicate(stack)
+    for each in (stack, other):
+        each.update(torch.stack(batches_for(agents[0], 1)))
+    assert_same_states(list(other.agents), agents)
+
+
+def test_dropout_draws_for_each_agent() -> None:
+    def agent() -> fp.Agent:
+        field = fp.VelocityField(3, 2, hidden=(64,))
+        field.net.insert(2, torch.nn.Dropout(0.5))
+        return fp.Agent(fp.EulerSampler(field, 2), [fp.FlowMatchingLoss(field)])
+
+    first = agent()
+    stack = fp.AgentStack([first, copy.deepcopy(first)])
+    one, other = stack.update(torch.stack([batch_for(first)] * 2))["loss_flow"]
+    assert one != other
+
+
 def test_learning_rates_in_tensors_are_compared_by_value() -> None:
     agents = [small("flow_bc") for _ in range(2)]
     for agent, lr in zip(agents, (1e-2, 1e-5), strict=True):
@@ -222,13 +302,13 @@ def test_a_batch_of_another_number_of_agents_is_refused() -> None:
         fp.AgentStack(agents).update(batches[0])
 
 
-@pytest.mark.compile
 def test_a_batch_that_is_no_tensordict_is_refused() -> None:
     stack = fp.AgentStack([small("flow_bc")])
     with pytest.raises(fp.ConfigError, match="AgentStack.update: batch must be a TensorDict"):
         stack.update({"observation": torch.zeros(1, 4, 3)})
 
 
+@pytest.mark.compile
 def test_a_compiled_stack_refuses_a_batch_in_its_own_words() -> None:
     agents = members("bc")
     batch = torch.stack(batches_for(agents[0], 0))

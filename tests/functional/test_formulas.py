@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from tensordict import TensorDict
 from torch import Tensor
 from torch.testing import assert_close
 
@@ -126,8 +127,17 @@ def test_scales_are_one_detached_number() -> None:
         assert result.item() == pytest.approx(expected)
 
 
-def test_the_scale_of_a_critic_that_is_zero_everywhere_is_finite() -> None:
-    assert F.inverse_mean_abs(torch.zeros(4, 1)).isfinite()
+def test_a_critic_that_is_zero_everywhere_is_left_out() -> None:
+    assert F.inverse_mean_abs(torch.zeros(4, 1)) == 0
+    agent = fp.agents.iql_ddpg_bc(1, 1, hidden=(8, 8))  # whose first action is 0
+    batch = TensorDict(observation=torch.zeros(4, 1), action=torch.zeros(4, 1), batch_size=[4])
+    batch["next"] = TensorDict(
+        observation=torch.zeros(4, 1),
+        reward=torch.ones(4, 1),
+        terminated=torch.zeros(4, 1, dtype=torch.bool),
+        batch_size=[4],
+    )
+    assert agent.update(batch)["skipped"] == 0
 
 
 def test_the_error_of_adjoint_matching_is_zero_where_the_flow_is_turned_as_the_adjoint_asks() -> (
