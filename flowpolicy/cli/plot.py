@@ -19,7 +19,7 @@ class Options:
     Attributes:
         runs: Folders of runs.
         out: Picture to write; its suffix says the format (png, pdf, svg). By default curve.png in
-            the first folder.
+            the folder of one run, curves.png here for several.
         labels: Names of the runs in the legend, as many as there are runs.
     """
 
@@ -40,5 +40,5 @@ def command(arguments: Sequence[str]) -> None:
     if not options.runs:
         raise ConfigError("which run? flowpolicy plot <run>...")
     folders = [RunFolder.open(run) for run in options.runs]
-    out = options.out or folders[0].curve
+    out = options.out or (folders[0].curve if len(folders) == 1 else Path("curves.png"))
     say(f"picture: {learning_curve(folders, out, labels=options.labels or None)}")

@@ -141,9 +141,11 @@ def _draw(axes: Axes, label: str, seeds: Sequence[Sequence[Point]], index: int) 
         mec="white",
         mew=1.2,
         label=label,
-        zorder=3 + index / 100,
+        zorder=3 - index / 100,  # the first on top
         clip_on=False,
     )
+    if len(points) == 1:  # a band of one point has no width
+        axes.vlines(steps, *points[0].band, color=color, alpha=0.5, lw=2)
 
 
 def _run_names(runs: Sequence[RunFolder]) -> list[str]:
