@@ -58,7 +58,9 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> ConfigError:
         unknown agent 'sac'. Known: fql, gfp, ifql
     """
     known = sorted(known)
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    folded = {each.lower(): each for each in known}
+    close = difflib.get_close_matches(name.lower(), folded, n=3, cutoff=0.5)
+    near = [folded[each] for each in close]
     if near:
         others = len(known) - len(near)
         count = {0: "", 1: " One other is known."}.get(others, f" {others} others are known.")

@@ -53,7 +53,8 @@ class RunFolder:
         """
         if Path(path).exists():
             raise ConfigError(
-                f"run folder {path} exists already; choose another with --out, or remove it"
+                f"run folder {path} exists already; go on with it by --resume auto, choose another "
+                "with --out, or remove it"
             )
 
     @classmethod

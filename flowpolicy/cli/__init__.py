@@ -1,13 +1,14 @@
 """The command ``flowpolicy``: one module per sub-command.
 
-Exit codes: 0 done, 1 something broke, 2 the request cannot work as it is (one line says why),
-130 after Ctrl-C, 143 after SIGTERM.
+Exit codes: 0 done, 1 something broke, 2 the request cannot work as it is (one line says why, or a
+box of the option parser), 130 after Ctrl-C, 143 after SIGTERM.
 """
 
 from __future__ import annotations
 
 import errno
 import os
+import shlex
 import signal
 import sys
 import warnings
@@ -83,6 +84,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1 if isinstance(error, DivergedError | EvaluationError | RunsFailedError) else 2
     except Stopped as stopped:
         saved = "the state up to here is saved" if stopped.saved else "nothing had been learned yet"
+        if stopped.saved and stopped.folder is not None:
+            where = shlex.quote(str(stopped.folder))
+            saved += f" in {where}; go on with flowpolicy train --resume {where}"
         complain("stopped", saved)
         return stopped.exit_code
     except KeyboardInterrupt:

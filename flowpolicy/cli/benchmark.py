@@ -81,4 +81,4 @@ def _table(found: Report) -> list[str]:
         singles = " ".join(f"{value:.0f}" for value in s.values)
         numbers = [f"{s.mean:.1f}", f"{s.std:.1f}", interval, singles]
         rows.append([f"{s.env} {s.name}", *numbers, f"{s.seconds:.0f}", f"{s.milliseconds:.2f}"])
-    return table(["", "mean", "std", "95 %", "seeds", "train s", "ms/update"], rows)
+    return table(["", "mean", "std", "95 %", "each seed", "train s", "ms/update"], rows)

@@ -71,10 +71,8 @@ def command(arguments: Sequence[str]) -> None:
         positional=True,
         description="Run the policy of a run folder in its environment.",
     )
-    if options.video is not None and options.video.suffix not in VIDEO_SUFFIXES:
-        raise ConfigError(
-            f"--video {options.video}: the name must end in {' or '.join(VIDEO_SUFFIXES)}"
-        )
+    if options.video is not None:
+        _require_writable(options.video)
     folder = RunFolder.open(options.run)
     if options.video is not None and _has_no_screen():
         _again_without_screen(arguments)
@@ -132,6 +130,14 @@ def _row(name: str, result: Evaluation) -> list[str]:
     return [name, success, interval, returns, f"{result.mean_length:.0f}", str(result.episodes)]
 
 
+def _require_writable(film: Path) -> None:
+    """Refuses a film that could only fail after the episodes."""
+    if film.suffix not in VIDEO_SUFFIXES:
+        raise ConfigError(f"--video {film}: the name must end in {' or '.join(VIDEO_SUFFIXES)}")
+    for package in ("imageio",) if film.suffix == ".gif" else ("imageio", "imageio_ffmpeg"):
+        require_installed(f"--video {film}", package, extra="video")
+
+
 def _has_no_screen() -> bool:
     screens = ("DISPLAY", "WAYLAND_DISPLAY", "MUJOCO_GL")
     return sys.platform == "linux" and not any(name in os.environ for name in screens)
@@ -157,7 +163,6 @@ def _drawn(make_gym: Callable[..., Any], env: str) -> Any:
 
 
 def _film(policy: Actor, env: str, options: Options, path: Path, max_steps: int | None) -> Path:
-    require_installed("--video", "imageio", extra="video")
     import imageio.v3 as imageio
 
     from flowpolicy.envs import make_gym

@@ -21,8 +21,8 @@ from flowpolicy.cli.score import scored
 from flowpolicy.errors import ConfigError, require_installed, unknown_name
 from flowpolicy.results import Point, pooled, read_points
 from flowpolicy.run_folder import RunFolder
-from flowpolicy.train import TrainConfig, train, train_seeds, train_together
-from flowpolicy.train.claim import Resume
+from flowpolicy.train import Stopped, TrainConfig, train, train_seeds, train_together
+from flowpolicy.train.claim import Resume, finished_already
 from flowpolicy.train.process_group import (
     is_first,
     require_shareable,
@@ -111,6 +111,8 @@ def command(arguments: Sequence[str]) -> None:
         )
     if options.together or options.seeds:
         require_alone(options.processes)
+    if options.out is None:
+        say(f"run folder: {out}")
     if options.together:
         folder = train_together(config, options.seeds, out, resume=resume, announce=say)
     elif options.seeds:
@@ -125,16 +127,40 @@ def command(arguments: Sequence[str]) -> None:
 
 
 def _resume(arguments: Sequence[str]) -> None:
+    _refuse_settings(arguments)
     options = parse(
         _Resume,
         arguments,
         program="flowpolicy train",
         description="Go on with a run from its newest intact checkpoint.",
     )
-    saved = RunFolder.open(options.resume).config()
+    if options.resume == Path("auto") and not options.resume.exists():
+        raise ConfigError(
+            "--resume auto belongs to the command that began the run: "
+            "flowpolicy train <agent> --env <id> --out <folder> --resume auto"
+        )
+    folder = RunFolder.open(options.resume)
+    saved = folder.config()
     saved.pop("seeds", None)  # of a folder of several runs, which is refused in a moment
     config = TrainConfig.from_dict(saved)
+    if finished_already(folder.path, config):
+        if is_first():
+            say(f"{folder.path} is finished: there is nothing to do")
+            _report(folder)
+        return
     _train(config, options.resume, options, ["train", *arguments], resume=True)
+
+
+def _refuse_settings(arguments: Sequence[str]) -> None:
+    """Refuses options of a run where one is gone on with."""
+    taken = {f"--{f.name.replace('_', '-')}" for f in dataclasses.fields(_Resume)} | {"--help"}
+    for argument in arguments:
+        option = argument.partition("=")[0].replace("_", "-")
+        if option.startswith("--") and option not in taken:
+            raise ConfigError(
+                f"{option}: the settings of a run are fixed; beside --resume only --processes and "
+                "--max-restarts may be given"
+            )
 
 
 def _train(
@@ -155,7 +181,11 @@ def _train(
     first = is_first()
     if first and (hint := restart_hint()) is not None:
         say(hint)
-    folder = train(config, out, resume=resume, announce=say if first else None)
+    try:
+        folder = train(config, out, resume=resume, announce=say if first else None)
+    except Stopped as stopped:
+        stopped.folder = out  # one run alone, which --resume goes on with
+        raise
     if first:
         _report(folder)
 
@@ -175,6 +205,7 @@ def options_class(agent: str, defaults: Mapping[str, Any]) -> Any:
 
     recipe = agents.RECIPES[agent]
     run_help, run_types = described(TrainConfig), get_type_hints(TrainConfig)
+    run_help["env"] = "data set and environment, by the data set's name"  # in Python also others
     option_help, option_types = described(recipe), get_type_hints(recipe)
     fields: list[tuple[str, Any, Any]] = []
 
@@ -193,7 +224,7 @@ def options_class(agent: str, defaults: Mapping[str, Any]) -> Any:
         add(name, kind, default, text)
     for name, parameter in recipe_options(agent).items():
         if name not in run_types:
-            text = f"[{agent}] {option_help.get(name, '')}"
+            text = f"[{agent}] {_with_short_names(name, option_help.get(name, ''))}"
             add(name, *_named(name, option_types[name], parameter.default), text)
     return dataclasses.make_dataclass(f"Train_{agent}", fields, frozen=True, kw_only=True)
 
@@ -206,6 +237,16 @@ def _named(option: str, kind: Any, default: Any) -> tuple[Any, Any]:
     name = next((name for name, value in objects.items() if value == default), None)
     choice: Any = Literal.__getitem__(tuple(objects))
     return (choice, name) if name is not None else (choice | None, None)
+
+
+def _with_short_names(option: str, text: str) -> str:
+    """The description of an option that calls objects as the command line does."""
+    for of, objects in NAMED_OPTIONS.items():
+        for name, value in objects.items():
+            if hasattr(value, "__name__"):
+                short = name if of == option else f"{of} {name}"
+                text = re.sub(rf"\b{value.__name__}\b", short, text)
+    return text
 
 
 def described(documented: Any) -> dict[str, str]:

@@ -86,7 +86,7 @@ def _data_sets_at(path: Path, checkpoints: Sequence[Path]) -> list[Path]:
         if any(path in (each, each.parent, each.parent.parent) for each in checkpoints):
             return []
         return [each for each in sorted(path.glob("*.safetensors")) if may_be_saved(each)]
-    return [path] if path.suffix == ".safetensors" else []
+    return [path] if path.is_file() else []
 
 
 def _data_told(path: Path) -> bool:

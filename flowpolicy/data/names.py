@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 from flowpolicy.errors import ConfigError, unknown_name
 
@@ -85,9 +86,11 @@ def available() -> list[str]:
 
 def advice(name: str) -> str:
     """What somebody who wrote ``name`` may have meant."""
-    goal_conditioned = re.fullmatch(r"([a-z0-9-]+)-(v\d+)", name)
-    if goal_conditioned and "singletask" not in name:
-        meant = f"{goal_conditioned[1]}-singletask-{goal_conditioned[2]}"
+    from flowpolicy.envs.names import is_single_task, registration
+
+    goal_conditioned = re.fullmatch(r"([a-z0-9-]+?)(?:-(v\d+))?", name)
+    if goal_conditioned and not is_single_task(name):
+        meant = f"{goal_conditioned[1]}-singletask-{goal_conditioned[2] or 'v0'}"
         known = [n for n in available() if re.search(r"task\d", n) is None]
         if meant in known:
             return (
@@ -96,7 +99,12 @@ def advice(name: str) -> str:
             )
         if near := difflib.get_close_matches(meant, known, n=3, cutoff=0.8):
             return f"Did you mean {', '.join(map(repr, near))}?"
+    if find_spec("gymnasium") and not is_single_task(name) and registration(name) is not None:
+        return (
+            "It is an environment without data; data of your own are given in Python: "
+            "train(config, out, dataset=...), which goes on with a run by resume='auto'."
+        )
     return (
-        "Names look like 'cube-single-play-singletask-task2-v0', or "
+        "Names look like 'cube-single-play-singletask-task2-v0', where tasks are 1 to 5, or "
         "'cube-single-play-singletask-v0' for the environment's default task."
     )

@@ -125,7 +125,11 @@ def examine(
     except FlowPolicyError as error:
         told = f"not at hand, so that the networks are not asked about them: {error}"
         findings.append(Finding("note", "data", told))
-    return Examined(folder, config, metrics, agent, rows, reach, unseen), findings
+    run = Examined(folder, config, metrics, agent, rows, reach, unseen)
+    if rows is not None and run.step < EARLY:
+        told = f"too few updates ({run.step:,} of {EARLY:,}) for them to be asked"
+        findings.append(Finding("note", "networks", told))
+    return run, findings
 
 
 def bounds(dataset: Dataset, discount: float) -> tuple[float, float] | None:

@@ -91,10 +91,11 @@ def torchrl_extension() -> Iterator[Finding]:
     try:
         PrioritizedSampler(max_capacity=4, alpha=0.7, beta=0.9)
     except Exception as error:  # noqa: BLE001  (a library that does not fit fails in its own ways)
+        reason = " ".join(str(error).split()).removesuffix(" See warning above.")  # none is shown
         yield Finding(
             "note",
             "torchrl extension",
-            f"does not load ({type(error).__name__}: {' '.join(str(error).split())[:120]}); "
+            f"does not load ({type(error).__name__}: {reason[:120]}); "
             "prioritised replay is not available, all else works",
             "none is needed; where it is, build torchrl against this torch",
         )

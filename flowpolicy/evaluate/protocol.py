@@ -87,7 +87,11 @@ class Protocol:
             rule = f"the mean of the evaluations after {end:,} steps and {before} steps before that"
         found = ", ".join(f"{step:,}" for step in known[-4:])
         evaluated = f"was evaluated after {found} steps" if found else "has no evaluation"
-        return f"the score of protocol {self.name} is {rule}; the run {evaluated}"
+        told = f"the score of protocol {self.name} is {rule}; the run {evaluated}"
+        if self.apart is None and known[-1:] == [end] and end >= self.last:
+            every = end // self.last
+            told += f" (evaluate at least {self.last} times: --eval-every {every} or less)"
+        return told
 
 
 PROTOCOLS = {

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Any, Self, final
 
@@ -22,12 +23,14 @@ class Stopped(BaseException):
         signal: Number of the signal.
         exit_code: What a shell expects then: 130 after Ctrl-C, 143 after SIGTERM.
         saved: Whether there is a checkpoint.
+        folder: Of the run, where it was one alone that the command line goes on with.
     """
 
     def __init__(self, number: int, *, saved: bool = False) -> None:
         super().__init__(f"stopped by {signal.Signals(number).name}")
         self.signal = number
         self.saved = saved
+        self.folder: Path | None = None
         self.exit_code = 128 + number
 
 

@@ -50,6 +50,16 @@ def test_a_goal_conditioned_name_is_answered_with_its_single_task():
     )
 
 
+def test_a_name_without_a_version_is_answered_as_one_with_it():
+    with pytest.raises(ConfigError, match="default task's are 'cube-single-play-singletask-v0'"):
+        DatasetName.parse("cube-single-play")
+
+
+def test_an_environment_without_data_is_answered_with_where_data_are_given():
+    with pytest.raises(ConfigError, match=r"in Python: train\(config, out, dataset=\.\.\.\)"):
+        DatasetName.parse("InvertedPendulum-v5")
+
+
 def test_advice_invents_no_name():
     with pytest.raises(ConfigError) as caught:
         DatasetName.parse("cube-singel-play-v0")
@@ -62,7 +72,9 @@ def test_advice_invents_no_name():
     "name", ["", "HalfCheetah", "halfcheetah-medium-v2", "cube-single-play-singletask-task9-v0"]
 )
 def test_a_name_of_another_form_is_answered_with_the_form(name):
-    with pytest.raises(ConfigError, match="Names look like 'cube-single-play-singletask-task2-v0'"):
+    with pytest.raises(
+        ConfigError, match="Names look like 'cube.*-task2-v0', where tasks are 1 to 5"
+    ):
         DatasetName.parse(name)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,10 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from flowpolicy.benchmark import Suite, report
+from flowpolicy.benchmark import Report, Suite, report
 from flowpolicy.benchmark.sensitivity import run_sensitivity
+from flowpolicy.benchmark.summary import summarize_all
 from flowpolicy.cli import main
+from flowpolicy.cli.benchmark import show
 from flowpolicy.errors import ConfigError
+from flowpolicy.run_folder import RunFolder
 from tests.run.conftest import MAZE
 from tests.run.pictures import read_picture
 
@@ -80,6 +84,18 @@ def test_a_method_that_the_suite_lacks_is_refused(capsys):
     assert main(command("--methods", "fqll")) == 2
     assert "unknown method of suite my.toml 'fqll'; did you mean 'fql'" in capsys.readouterr().err
     assert not Path("b").exists()
+
+
+def test_the_table_says_that_its_last_scores_are_those_of_each_seed(capsys):
+    run = RunFolder.create("b/maze/fql/seed_0", {"seed": 0, "eval_actors": ["policy"]})
+    run.evaluations.write_text(
+        "step,actor,successes,episodes,return,return_std\n10,policy,0,2,-1,0\n"
+    )
+    run.metrics.write_text("step,rate\n10,10\n")
+    show(Report(Path("b"), tuple(summarize_all({("maze", "fql"): [run]})), {}))
+    _, header, _, row, *_ = capsys.readouterr().out.splitlines()
+    assert re.search(r"each seed +train s", header)
+    assert re.search(r" 0 +1 +100\.00$", row)
 
 
 @pytest.mark.timeout(300)

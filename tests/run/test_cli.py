@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
 import io
 import json
@@ -72,7 +73,8 @@ def test_train_writes_a_run_and_says_what_came_out(capsys):
     assert "policy: success 0 % (95 % 0 to 66 %) over 2 episodes after 10 updates" in printed.out
     assert (
         "no score of policy: the score of protocol fql is the mean of the last 3 evaluations, the "
-        "last of them after 10 steps; the run was evaluated after 10 steps\n" in printed.out
+        "last of them after 10 steps; the run was evaluated after 10 steps (evaluate at least 3 "
+        "times: --eval-every 3 or less)\n" in printed.out
     )
     assert "run folder: r\n" in printed.out
     assert "fql seed 0: 100%" in printed.err
@@ -121,6 +123,17 @@ def test_a_configuration_is_where_the_next_run_starts(capsys):
     [
         (["trian"], "unknown command 'trian'; did you mean 'train'?"),
         (["train", "fgl", "--env", MAZE], "unknown agent 'fgl'; did you mean 'fql'"),
+        (["train", "FQL", "--env", MAZE], "unknown agent 'FQL'; did you mean 'fql'"),
+        (
+            ["train", "fql", "--env", "InvertedPendulum-v5"],
+            "data of your own are given in Python: train(config, out, dataset=...)",
+        ),
+        (["train", "fql", "--env", "pointmaze-medium-navigate"], f"default task's are '{MAZE}'"),
+        (["train", "--resume", "auto"], "<agent> --env <id> --out <folder> --resume auto"),
+        (
+            ["train", "--resume", "r", "--offline-steps", "9"],
+            "--offline-steps: the settings of a run are fixed; beside --resume only --processes",
+        ),
         (["train"], "which agent? flowpolicy train <agent> --env <id>"),
         (["train", "fql", "--env", "cube-singel-play-singletask-v0"], "'cube-single-play-single"),
         (
@@ -167,8 +180,32 @@ def test_an_existing_folder_ends_in_2(capsys):
     assert main(["train", "fql", "--env", MAZE, "--out", "r", *QUICK]) == 2
     error = capsys.readouterr().err
     assert error == (
-        "error: run folder r exists already; choose another with --out, or remove it\n"
+        "error: run folder r exists already; go on with it by --resume auto, choose another with "
+        "--out, or remove it\n"
     )
+
+
+def test_a_finished_run_is_not_resumed(finished_run, capsys):
+    before = finished_run.metrics.read_text()
+    assert main(["train", "--resume", str(finished_run.path)]) == 0
+    printed = capsys.readouterr()
+    assert printed.out.startswith(f"{finished_run.path} is finished: there is nothing to do\n")
+    assert "policy: success" in printed.out
+    assert printed.err == ""
+    assert finished_run.metrics.read_text() == before
+
+
+def test_a_folder_that_is_made_up_is_told_before_the_data(capsys):
+    assert main(["train", "flow-bc", "--env", MAZE, *QUICK]) == 0
+    (run,) = Path("runs").iterdir()
+    assert capsys.readouterr().out.startswith(f"run folder: {run}\ndata: {MAZE}")
+
+
+@pytest.mark.parametrize("agent", ["fql", "gfp", "fbrac", "qam"])
+def test_help_of_options_calls_values_as_the_options_do(agent, capsys):
+    assert main(["train", agent, "--help"]) == 0
+    text = capsys.readouterr().out
+    assert not re.search(r"(min|mean|first)_value|unit_scale|data of your own", text)
 
 
 @pytest.mark.parametrize(
@@ -378,13 +415,16 @@ def test_plot_draws_runs_together(finished_run, capsys):
     assert capsys.readouterr().out == "picture: p.png\n"
     picture = read_picture(Path("p.png"))
     assert all(picture.has_color(color) for color in fp_colors(4))
+    own = finished_run.curve.read_bytes()
+    assert main(["plot", run, run]) == 0  # and no run loses its own picture
+    assert Path("curves.png").is_file() and finished_run.curve.read_bytes() == own
     assert main(["plot", run, "--labels", "one", "two"]) == 2
     assert "error: 1 runs need as many labels, got 2" in capsys.readouterr().err
     assert main(["plot", run, "--out", "p.docx"]) == 2
     assert "error: p.docx cannot be written as a picture" in capsys.readouterr().err
     assert main(["plot", run, "--out", "p.png/q.png"]) == 2
     assert "error: p.png/q.png cannot be written as a picture" in capsys.readouterr().err
-    assert sorted(p.name for p in Path().iterdir()) == ["p.png"]
+    assert sorted(p.name for p in Path().iterdir()) == ["curves.png", "p.png"]
 
 
 @pytest.mark.parametrize(
@@ -467,6 +507,21 @@ def test_data_generate_makes_what_train_reads(capsys):
     assert f"data: {MAZE} (generated), 1,000 transitions\n" in capsys.readouterr().out
 
 
+def test_a_film_that_cannot_be_written_is_refused_before_the_episodes(
+    finished_run, capsys, monkeypatch
+):
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        "importlib.util.find_spec",
+        lambda name, *more: None if name == "imageio_ffmpeg" else found(name, *more),
+    )
+    assert main(["eval", str(finished_run.path), "--video", "film.mp4"]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "--video film.mp4 needs the package 'imageio_ffmpeg'" in printed.err
+    assert "pip install 'flowpolicy[video]'" in printed.err
+
+
 @pytest.mark.timeout(300)
 def test_a_gif_of_the_policy(finished_run):
     # In a process of its own: MuJoCo chooses its renderer when it is first imported.
@@ -513,7 +568,9 @@ def test_a_signal_saves_and_ends_cleanly(tmp_path, number, code):
             process.kill()
     assert process.returncode == code, error
     assert "Traceback" not in error
-    assert error.endswith("stopped: the state up to here is saved\n")
+    assert error.endswith(
+        "stopped: the state up to here is saved in r; go on with flowpolicy train --resume r\n"
+    )
     (step,) = Checkpoints(tmp_path / "r" / "checkpoints").steps()
     assert step >= 10
     assert load_policy(tmp_path / "r").act_dim == 2

@@ -82,6 +82,7 @@ class TestHealthy:
         findings = examine_run(run)
         assert not [f for f in findings if f.level in ("warning", "error")]
         assert {"checkpoints", "skipped"} <= {finding.subject for finding in findings}
+        assert "too few updates (20 of 1,000) for them to be asked" in {f.told for f in findings}
 
     def test_a_run_that_has_just_begun(self, run):
         run.forget_tables()
@@ -448,6 +449,7 @@ class TestMachine:
         assert "error" not in levels(findings)
         subjects = {finding.subject for finding in findings}
         assert {"torch", "torchrl extension", "threads", "disk", "data", "drawing"} <= subjects
+        assert "See warning above" not in "".join(finding.told for finding in findings)
         assert max(len(line) for finding in findings for line in finding.lines()) <= 100
 
     def test_the_tested_versions_are_the_pinned_ones(self):

@@ -88,8 +88,9 @@ def test_an_evaluation_every_so_often_is_not_one_every_hundred_thousand():
             20,
             "the run was evaluated after 10, 20",
         ),  # untrained: not one of them
-        ("fql", [10, 20, 30], 40, "after 40 steps; the run was evaluated after 10, 20, 30"),
+        ("fql", [10, 20, 30], 40, "after 40 steps; the run was evaluated after 10, 20, 30 steps$"),
         ("fql", [], 40, "the run has no evaluation"),
+        ("fql", [4000], 4000, r"at least 3 times: --eval-every 1333 or less\)$"),
         ("qam", [10, 20, 30], 40, "qam is the evaluation after 40 steps; the run was evaluated"),
         (
             "gfp",

@@ -261,7 +261,7 @@ def test_the_same_seed_gives_the_same_run(out):
 def test_a_folder_that_exists_is_refused_before_anything_is_loaded(out, monkeypatch):
     out.mkdir()
     monkeypatch.setattr("flowpolicy.data.load", lambda *_, **__: pytest.fail("loaded"))
-    with pytest.raises(ConfigError, match="run folder .* exists already; choose another with"):
+    with pytest.raises(ConfigError, match="run folder .* exists already; go on with it by"):
         train(TINY, out, progress=False)
 
 

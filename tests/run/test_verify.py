@@ -185,6 +185,14 @@ def test_a_flipped_bit_of_a_saved_data_set_is_found(data, tmp_path, monkeypatch,
     assert verified(capsys, path)[0] == 1
 
 
+def test_a_data_set_is_verified_whatever_its_suffix(data, tmp_path, capsys):
+    path = tmp_path / "mine.ds"
+    data.save(path)
+    assert verified(capsys, path) == (0, [f"intact   {path}"])
+    flip(path)
+    assert verified(capsys, path)[0] == 1
+
+
 def test_a_data_set_beside_runs_is_verified_and_the_files_of_a_run_are_not(run, data, capsys):
     data.save(Path("set.safetensors"))
     assert verified(capsys, ".")[1][-1] == "intact   set.safetensors"
