@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from tensordict import TensorDict
 
 import flowpolicy as fp
@@ -63,3 +64,13 @@ def small_options(variant: str, **options: Any) -> dict[str, Any]:
 def batch_for(agent: fp.Agent, size: int = 8, seed: int = 0) -> TensorDict:
     """Transitions with every draw of the agent's losses."""
     return with_noise(transitions(size, seed=seed), agent.loss.draws(), seed=seed + 1)
+
+
+def shaken(agent: fp.Agent) -> fp.Agent:
+    """In float64, with targets that differ from their sources and biases that are not zero."""
+    agent.double()
+    with torch.no_grad():
+        for i, parameter in enumerate(agent.parameters()):
+            waves = torch.sin(i + torch.arange(float(parameter.numel())))
+            parameter.add_(0.1 * waves.view_as(parameter))
+    return agent

@@ -19,6 +19,11 @@ PRESETS = [(name, family) for name, table in _tables().items() for family in tab
 
 
 @pytest.mark.parametrize("name", fp.agents.RECIPES)
+def test_a_recipe_is_a_function_of_the_package(name) -> None:
+    assert getattr(fp.agents, name) is fp.agents.RECIPES[name]
+
+
+@pytest.mark.parametrize("name", fp.agents.RECIPES)
 def test_a_recipe_has_at_most_sixty_lines_of_code(name) -> None:
     source = textwrap.dedent(inspect.getsource(fp.agents.RECIPES[name]))
     (function,) = ast.parse(source).body
@@ -200,6 +205,7 @@ def test_unknown_names_are_refused_with_the_nearest() -> None:
         ("cgql_mse", {"flow_steps": 1}, "cgql_mse: flow_steps must be at least 2, got 1"),
         ("cgql_mse", {"noisy_coefficient": 0.0}, "cgql_mse: noisy_coefficient must be a finite n"),
         ("cgql_linex", {"noisy_coefficient": 0.0}, "cgql_linex: noisy_coefficient must be a fin"),
+        ("fql", {"spread": 0.0}, "fql: spread must be a finite number above 0"),
         ("fql", {"alpha": "x"}, r"fql cannot be built with hidden=\(4,\), alpha='x': "),
         ("qam", {"clip_norm": "a"}, r"qam cannot be built with hidden=\(4,\), clip_norm='a': "),
         ("qsm", {"sampler": 3}, r"qsm cannot be built with hidden=\(4,\), sampler=3: 'int' obj"),
