@@ -105,9 +105,10 @@ def require_differentiable(
     owner: str, name: str, critic: Critic, values: Callable[[Tensor, Tensor], Tensor]
 ) -> None:
     """Refuse critics whose value, by ``(observation, action) -> [*B, 1]``, hides the action."""
-    if torch.is_inference_mode_enabled():  # everything built within hides it, and is not to learn
-        return
     parameter = _parameter(critic)
+    # What is built in inference mode hides it, and neither that nor a meta tensor is to learn.
+    if torch.is_inference_mode_enabled() or parameter.is_meta:
+        return
     observation, action = (
         parameter.new_zeros(1, critic.obs_dim),
         parameter.new_zeros(1, critic.act_dim),

@@ -25,6 +25,13 @@ def stacked(agent: fp.Agent) -> Callable[[torch.Tensor], object]:
     return lambda batch: stack.update(batch[None])
 
 
+def pair() -> fp.Agent:
+    """A flow and what is distilled from it, which can be frozen one by one."""
+    field, student = (make(3, 2, hidden=(8,)) for make in (fp.VelocityField, fp.OneStepActor))
+    distill = fp.DistillLoss(student, teacher=fp.EulerSampler(field, 2))
+    return fp.Agent(student, [fp.FlowMatchingLoss(field), distill])
+
+
 FORMS = [eager, pytest.param(compiled, marks=pytest.mark.compile), stacked]
 
 
@@ -39,33 +46,33 @@ def same(network: torch.nn.Module, before: list[torch.Tensor]) -> bool:
 @pytest.mark.parametrize("form", FORMS)
 def test_what_is_frozen_rests_until_it_is_unfrozen(form) -> None:
     torch._dynamo.reset()
-    agent = small("fql", flow_steps=2)
-    update, critic, actor = form(agent), agent.networks["critic"], agent.networks["actor"]
+    agent = pair()
+    update, field, actor = form(agent), agent.networks["field"], agent.networks["actor"]
     for learns in (True, False, True):
-        critic.requires_grad_(learns)
-        before, other = weights(critic), weights(actor)
+        field.requires_grad_(learns)
+        before, other = weights(field), weights(actor)
         update(batch_for(agent))
-        assert same(critic, before) != learns
+        assert same(field, before) != learns
         assert not same(actor, other)
 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_what_was_frozen_before_the_first_update_may_learn_later(form) -> None:
     torch._dynamo.reset()
-    agent = small("fql", flow_steps=2)
-    agent.networks["critic"].requires_grad_(False)
-    update, critic = form(agent), agent.networks["critic"]
+    agent = pair()
+    agent.networks["field"].requires_grad_(False)
+    update, field = form(agent), agent.networks["field"]
     for learns in (False, True):
-        critic.requires_grad_(learns)
-        before = weights(critic)
+        field.requires_grad_(learns)
+        before = weights(field)
         update(batch_for(agent))
-        assert same(critic, before) != learns
+        assert same(field, before) != learns
 
 
 def test_agents_of_a_stack_are_frozen_alike() -> None:
-    agents = [small("fql", flow_steps=2) for _ in range(2)]
+    agents = [pair() for _ in range(2)]
     stack = fp.AgentStack(agents)
-    agents[1].networks["critic"].requires_grad_(False)
+    agents[1].networks["field"].requires_grad_(False)
     with pytest.raises(fp.ConfigError, match="other parameters of agent 1 require gradient than"):
         stack.update(torch.stack([batch_for(agents[0])] * 2))
 
