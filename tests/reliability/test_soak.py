@@ -63,7 +63,8 @@ def test_a_leak_is_measured() -> None:
 @pytest.mark.slow
 def test_twenty_seconds(tmp_path, capsys) -> None:
     out = tmp_path / "soak.json"
-    assert soak.main(["--minutes", "0.33", "--out", str(out)]) == 0, capsys.readouterr().out
+    options = ["--minutes", "0.33", "--most-growth", "1", "--out", str(out)]  # all of it warm-up
+    assert soak.main(options) == 0, capsys.readouterr().out
     found = json.loads(out.read_text())
     assert found["faults"] == []
     assert found["checkpoints"] >= 10
