@@ -208,6 +208,22 @@ def test_agents_of_a_stack_may_step_apart(after, fused) -> None:
             assert_close(value, expected[key], rtol=1e-9, atol=1e-10)
 
 
+@pytest.mark.parametrize("spoils", [False, True])
+def test_fused_agents_of_a_stack_step_apart_in_one_go(spoils) -> None:
+    """On a device their targets move together; no agent is asked to step by itself."""
+    agents = stacked("fql")
+    for agent in agents:
+        agent.optimizer = torch.optim.Adam(agent.trained_parameters(), fused=True)
+        agent.guard.condition = on_device
+    stack = fp.AgentStack(agents)
+    stack.step_apart()
+    for agent in agents[1:]:
+        agent.guard.condition = lambda *_: pytest.fail("it was asked by itself")
+    batches = [batch_for(agents[0], seed=seed) for seed in range(3)]
+    batches[1] = spoiled(batches[1]) if spoils else batches[1]
+    assert stack.update(torch.stack(batches))["skipped"].tolist() == [0, int(spoils), 0]
+
+
 @pytest.mark.parametrize("condition", [on_host, on_device])
 @pytest.mark.parametrize(("name", "options"), [("fql", {}), ("qam", {}), ("rebrac", {"delay": 2})])
 def test_a_stack_skips_one_agent_and_moves_the_others(name, options, condition) -> None:
