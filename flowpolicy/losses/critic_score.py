@@ -20,7 +20,7 @@ from flowpolicy.modules.parts import (
     require_critic,
     require_differentiable,
     require_function,
-    values_of,
+    value_of,
 )
 from flowpolicy.paths.diffusion import VP_SCHEDULE
 from flowpolicy.paths.draws import Law
@@ -113,7 +113,7 @@ class CriticScoreLoss(PredictorLoss):
         require_differentiable("CriticScoreLoss", "critic", critic, self._values)
 
     def _values(self, observation: Tensor, action: Tensor) -> Tensor:
-        return self.aggregation(values_of(self.critic, observation, action))
+        return value_of(self.critic, self.aggregation, observation, action)
 
     def per_sample(self, evaluated: EvaluatedBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """The error of the noise against the gradient, ``[*B, 1]``."""

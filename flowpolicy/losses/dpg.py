@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import ClassVar, final
 
 from torch import Tensor
@@ -21,7 +22,7 @@ from flowpolicy.modules.parts import (
     require_differentiable,
     require_function,
     scale_of,
-    values_of,
+    value_of,
 )
 
 
@@ -91,10 +92,8 @@ class DPGLoss(ActorLoss):
         self.critic = frozen(critic)
         self.scale = scale
         self.aggregation = aggregation
-        require_differentiable("DPGLoss", "critic", critic, self._values)
-
-    def _values(self, observation: Tensor, action: Tensor) -> Tensor:
-        return self.aggregation(values_of(self.critic, observation, action))
+        value = partial(value_of, self.critic, aggregation)
+        require_differentiable("DPGLoss", "critic", critic, value)
 
     @property
     def has_batch_statistic(self) -> bool:

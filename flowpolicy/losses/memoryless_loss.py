@@ -19,7 +19,7 @@ from flowpolicy.modules.parts import (
     require_differentiable,
     require_field,
     require_trained,
-    values_of,
+    value_of,
 )
 from flowpolicy.modules.target_network import TargetNetwork
 from flowpolicy.modules.velocity_field import VelocityField
@@ -117,7 +117,7 @@ class MemorylessLoss(Loss):
 
     def value(self, observation: Tensor, action: Tensor) -> Tensor:
         """What the critics say, aggregated: ``[*B, O], [*B, A] -> [*B, 1]``."""
-        return self.aggregation(values_of(self.critic, observation, action))
+        return value_of(self.critic, self.aggregation, observation, action)
 
     def draws(self) -> Mapping[NestedKey, Draw]:
         """The start and the steps' noises of each path."""

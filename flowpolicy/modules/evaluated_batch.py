@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar, cast
 
 import torch
@@ -18,7 +18,7 @@ from flowpolicy.modules.gaussian import ActionDistribution
 from flowpolicy.modules.keys import BatchKeys, entry, next_key
 from flowpolicy.modules.noise_predictor import NoisePredictor
 from flowpolicy.modules.noisy_critic_ensemble import NoisyCriticEnsemble
-from flowpolicy.modules.parts import checked, values_of
+from flowpolicy.modules.parts import checked, state_values_of, values_of
 from flowpolicy.modules.scaled_action_critic import ScaledActionCritic
 from flowpolicy.modules.stochastic_actor import StochasticActor
 from flowpolicy.modules.target_network import TargetNetwork
@@ -229,8 +229,7 @@ class EvaluatedBatch:
         value = unfrozen(value)
 
         def compute() -> Tensor:
-            values = value.values(self.observation(value))
-            return checked(value, "values", values, (*self.batch_shape, 1))
+            return state_values_of(value, self.observation(value))
 
         return self._once("state_values", value, value, compute, live=self._is_live(value))
 
@@ -239,8 +238,7 @@ class EvaluatedBatch:
         value = unfrozen(value)
 
         def compute() -> Tensor:
-            values = value.values(self.next_observation(value))
-            return checked(value, "values", values, (*self.batch_shape, 1))
+            return state_values_of(value, self.next_observation(value))
 
         return self._once("next_state_values", value, value, compute, live=False)
 
@@ -276,11 +274,7 @@ class EvaluatedBatch:
 
     def once(self, asker: object, compute: Callable[[], T]) -> T:
         """What ``compute`` gives, kept for whoever asks for the same object again."""
-        key = ("of", id(asker))
-        if key not in self._results:
-            self._asked.append(asker)
-            self._results[key] = compute()
-        return cast("T", self._results[key])
+        return self._kept(("of", id(asker)), [asker], compute)
 
     def _is_live(self, module: nn.Module) -> bool:
         return id(module.trained if isinstance(module, Actor) else module) in self._live
@@ -298,9 +292,16 @@ class EvaluatedBatch:
         *,
         live: bool,
     ) -> T:
-        key = self._key(what, first, second)
-        if key not in self._results:
-            self._asked += [first, second]
+        def computed() -> T:
             with torch.set_grad_enabled(live and self._grad):
-                self._results[key] = compute()
+                return compute()
+
+        return self._kept(self._key(what, first, second), [first, second], computed)
+
+    def _kept(
+        self, key: tuple[object, ...], askers: Sequence[object], compute: Callable[[], T]
+    ) -> T:
+        if key not in self._results:
+            self._asked += askers  # which keeps their ids their own
+            self._results[key] = compute()
         return cast("T", self._results[key])

@@ -19,6 +19,7 @@ from flowpolicy.paths.path import Path
 
 if TYPE_CHECKING:
     from flowpolicy.modules.evaluated_batch import Critic
+    from flowpolicy.modules.value_network import ValueNetwork
 
 
 def require_actor(owner: str, name: str, value: object) -> None:
@@ -219,6 +220,18 @@ def values_of(critic: Critic, observation: Tensor, action: Tensor) -> Tensor:
     """``observation [*B, O], action [*B, A] -> [E, *B, 1]``, checked."""
     values = critic.values(observation, action)
     return checked(critic, "values", values, (*observation.shape[:-1], 1), ensemble=True)
+
+
+def value_of(
+    critic: Critic, aggregation: Aggregation, observation: Tensor, action: Tensor
+) -> Tensor:
+    """``observation [*B, O], action [*B, A] -> [*B, 1]``, aggregated over the critics."""
+    return aggregation(values_of(critic, observation, action))
+
+
+def state_values_of(value: ValueNetwork | TargetNetwork, observation: Tensor) -> Tensor:
+    """``observation [*B, O] -> [*B, 1]``, checked."""
+    return checked(value, "values", value.values(observation), (*observation.shape[:-1], 1))
 
 
 def scale_of(owner: str, scale: Scale, values: Tensor) -> Tensor:
