@@ -6,7 +6,7 @@ from typing import ClassVar, final
 
 from torch import Tensor, nn
 
-from flowpolicy.errors import require_dtype, require_instance
+from flowpolicy.errors import require_instance
 from flowpolicy.losses.base import Reduction
 from flowpolicy.losses.weighted_loss import WeightedLoss
 from flowpolicy.modules.density_actor import DensityActor
@@ -77,7 +77,7 @@ class LogLikelihoodLoss(WeightedLoss):
         """Minus the weighted log-probability, ``[*B, 1]``."""
         actor = self.actor_network
         action = evaluated.action(actor)
-        require_dtype(actor.name, "action", action, evaluated.observation(actor))
-        log_prob = evaluated.distribution(self.actor_network).log_prob(action)
+        observation, distribution = evaluated.observation(actor), evaluated.distribution(actor)
+        log_prob = actor.log_prob_from(distribution, observation, action)
         loss, metrics = self.weighted(-log_prob, evaluated)
         return loss, {"mean": log_prob.mean(), **metrics}

@@ -35,15 +35,27 @@ class DensityActor(StochasticActor):
     def sample(self, observation: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """``observation [*B, O], noise [*B, A] -> [*B, A], [*B, 1]``: action, log-probability."""
         self.check_inputs(observation, noise)
-        distribution = self.distribution(observation)
-        # It refuses an observation of another dtype than the parameters, so this one has theirs.
+        return self.sample_from(self.distribution(observation), observation, noise)
+
+    @final
+    def sample_from(
+        self, distribution: ActionDistribution, observation: Tensor, noise: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """As ``sample``, from the distribution at the observation, which is known already."""
+        # It refused an observation of another dtype than the parameters, so this one has theirs.
         require_dtype(self.name, "noise", noise, observation)
         return distribution.sample(noise)
 
     @final
     def log_prob(self, observation: Tensor, action: Tensor) -> Tensor:
         """The log-density of an action: ``[*B, O], [*B, A] -> [*B, 1]``."""
-        distribution = self.distribution(observation)
+        return self.log_prob_from(self.distribution(observation), observation, action)
+
+    @final
+    def log_prob_from(
+        self, distribution: ActionDistribution, observation: Tensor, action: Tensor
+    ) -> Tensor:
+        """As ``log_prob``, from the distribution at the observation, which is known already."""
         require_input(self.name, "action", action, self.act_dim, observation)
         require_same_batch(self.name, "observation", observation, "action", action)
         return distribution.log_prob(action)

@@ -9,7 +9,7 @@ import torch
 from tensordict import NestedKey, TensorDictBase
 from torch import Tensor, nn
 
-from flowpolicy.errors import DtypeError, ShapeError, require_dtype, require_last_dim
+from flowpolicy.errors import DtypeError, ShapeError, require_last_dim
 from flowpolicy.modules.actor import Actor
 from flowpolicy.modules.critic_ensemble import CriticEnsemble
 from flowpolicy.modules.density_actor import DensityActor, ModeActor
@@ -161,8 +161,7 @@ class EvaluatedBatch:
             if isinstance(actor, DensityActor):
                 actor.check_inputs(observation, noise)
                 distribution = self.distribution(actor)
-                require_dtype(actor.name, "noise", noise, observation)
-                action, log_prob = distribution.sample(noise)
+                action, log_prob = actor.sample_from(distribution, observation, noise)
             else:
                 action, log_prob = actor.sample(observation, noise)
             self._results[self._key("log_prob", actor, actor)] = log_prob
