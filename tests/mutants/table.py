@@ -101,8 +101,8 @@ MUTANTS = (
     Mutant(
         "the target reads the state before the step",
         "modules/evaluated_batch.py",
-        "values = value.values(self.next_observation(value))",
-        "values = value.values(self.observation(value))",
+        "return state_values_of(value, self.next_observation(value))",
+        "return state_values_of(value, self.observation(value))",
         CLOSED_FORMS,
     ),
     Mutant(
